@@ -1,0 +1,243 @@
+"""The registry of localizers: names, cards, groups, and how one is built.
+
+A localizer is one class in one file below `models/` (or in another package) with the `register` decorator:
+
+    @register("ela", title="Error level analysis", paper="Krawetz, Hacker Factor 2007", groups=("baselines",))
+    class ErrorLevelAnalysis(Localizer):
+        def __init__(self, quality: int = 90): ...
+        def localize(self, image): return ScoreMap(..., kind="score")
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.metadata
+import inspect
+import json
+import os
+import pkgutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.image import ForensicImage, ScoreMap
+
+ENTRY_POINTS = "bench.localizers"
+
+
+class UnknownModel(ValueError):
+    """No localizer of that name; the message suggests the nearest."""
+
+
+class WeightsError(RuntimeError):
+    """A checkpoint that cannot be used; the message names the file and what is wrong with it."""
+
+
+class WeightsMissing(WeightsError):
+    """The localizer's checkpoint is not on this machine; the message says where to get it and where it goes."""
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """One checkpoint file of a published localizer. `size` in bytes and `sha256` are None where unknown."""
+
+    name: str
+    page: str
+    licence: str
+    size: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What is known of a localizer without building it.
+
+    trained_on: names of data sets (those of `datasets/*.toml` where they exist) whose images it was trained
+        on: a result on one of them is marked as contaminated.
+    """
+
+    name: str
+    title: str
+    paper: str
+    year: int | None = None
+    summary: str = ""
+    licence: str = ""
+    groups: tuple[str, ...] = ()
+    trained_on: tuple[str, ...] = ()
+    weights: tuple[WeightFile, ...] = ()
+    needs_jpeg: bool = False
+
+
+class Localizer:
+    """Base of every localizer. Constructor keywords are its settings, stored under the same attribute names.
+
+    A network also takes `weights` (a path, a state dict, or None for the registered file) and `device`, which
+    are not settings, and sets `network` (a torch module) and `weights_digest`.
+    """
+
+    card: ModelCard
+    weights_digest: str | None = None
+
+    def localize(self, image: ForensicImage) -> ScoreMap:
+        """Score map of the image's size. Raises NotApplicable where the method's trace cannot exist."""
+        raise TypeError(f"{type(self).__name__} does not define localize()")
+
+    @classmethod
+    def setting_names(cls) -> tuple[str, ...]:
+        """Names of the constructor's settings, `weights` and `device` excluded."""
+        names = inspect.signature(cls.__init__).parameters
+        return tuple(n for n in names if n not in ("self", "weights", "device"))
+
+    def settings(self) -> dict[str, object]:
+        """Every setting with its value, as scikit-learn's get_params does."""
+        return {name: getattr(self, name) for name in self.setting_names()}
+
+    def identity(self) -> str:
+        """SHA-256 over name, settings, weights and source code: equal identities give equal score maps."""
+        settings = json.dumps(self.settings(), sort_keys=True, default=str)
+        parts = (self.card.name, settings, self.weights_digest or "", _source_digest(type(self)))
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+@dataclass
+class _Registry:
+    classes: dict[str, type[Localizer]] = field(default_factory=dict)
+    loaded: bool = False
+
+
+_registry = _Registry()
+
+
+def register(name: str, **card):
+    """Class decorator that puts a Localizer into the registry; keywords are the fields of ModelCard."""
+
+    def wrap(cls: type[Localizer]) -> type[Localizer]:
+        known = _registry.classes.get(name)
+        if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ValueError(f"two localizers are called {name!r}: {known.__module__} and {cls.__module__}")
+        cls.card = ModelCard(name=name, **card)
+        _registry.classes[name] = cls
+        return cls
+
+    return wrap
+
+
+def _load_all() -> dict[str, type[Localizer]]:
+    """Import every module below `models/` and every entry point, once; return the registry."""
+    if not _registry.loaded:
+        for module in pkgutil.walk_packages(__path__, __name__ + "."):
+            importlib.import_module(module.name)
+        for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+            try:
+                register_class(point.load(), point.name)
+            except Exception as error:  # a broken plug-in must not take the suite down with it
+                print(f"warning: localizer plug-in {point.name!r} ({point.value}): {error}", file=sys.stderr)
+        _registry.loaded = True
+    return _registry.classes
+
+
+def register_class(cls: type[Localizer], name: str) -> type[Localizer]:
+    """Put a class from outside under `name`; one without a card of its own gets a minimal one."""
+    if "card" in vars(cls):
+        _registry.classes[cls.card.name] = cls
+        return cls
+    doc = (inspect.getdoc(cls) or name).splitlines()[0]
+    return register(name, title=doc, paper="not stated")(cls)
+
+
+def cards() -> list[ModelCard]:
+    """The cards of all registered localizers, by name."""
+    return [cls.card for _, cls in sorted(_load_all().items())]
+
+
+def groups() -> dict[str, list[str]]:
+    """Group name -> names of its members."""
+    found: dict[str, list[str]] = {"all": sorted(_load_all())}
+    for card in cards():
+        for group in card.groups:
+            found.setdefault(group, []).append(card.name)
+    return found
+
+
+def find(name: str) -> type[Localizer]:
+    """The class behind a registered name or `package.module:Class`. Raises UnknownModel."""
+    classes = _load_all()
+    if name in classes:
+        return classes[name]
+    module, separator, attribute = name.partition(":")
+    if separator:
+        return _import_class(module, attribute)
+    known = sorted({*classes, *groups()})
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise UnknownModel(f"unknown model {name!r}; {hint}known: {', '.join(known)}")
+
+
+def expand(names: str) -> list[str]:
+    """`"mpc,baselines,maps:DIR"` to model names: groups are replaced by their members, duplicates dropped."""
+    members = groups()
+    wanted: list[str] = []
+    for item in filter(None, (part.strip() for part in names.split(","))):
+        if item not in members and not item.startswith("maps:"):
+            find(item)
+        wanted += members.get(item, [item])
+    if not wanted:
+        raise UnknownModel(f"no model named in {names!r}; known: {', '.join(sorted({*members, *_load_all()}))}")
+    return list(dict.fromkeys(wanted))
+
+
+def build(name: str, weights: str | os.PathLike | Mapping | None = None, device: str = "cpu", **settings) -> Localizer:
+    """A ready localizer.
+
+    name: a registered name, `maps:DIR` (precomputed score maps) or `package.module:Class`.
+    weights: checkpoint path or state dict; None takes the registered file from `weights_folder()`.
+    Raises UnknownModel, WeightsMissing, WeightsError, or TypeError for a setting that it does not have.
+    """
+    if name.startswith("maps:"):
+        cls, settings = find("maps"), {"folder": name.removeprefix("maps:"), **settings}
+    else:
+        cls = find(name)
+    unknown = set(settings) - set(cls.setting_names())
+    if unknown:
+        raise TypeError(f"{name} has no setting {sorted(unknown)}; it has {list(cls.setting_names())}")
+    parameters = inspect.signature(cls.__init__).parameters
+    if "weights" in parameters:
+        settings["weights"] = weights
+    elif weights is not None:
+        raise TypeError(f"{name} takes no weights")
+    if "device" in parameters:
+        settings["device"] = device
+    return cls(**settings)
+
+
+def weights_folder() -> Path:
+    """Where official checkpoints are looked for: $BENCH_WEIGHTS, else `weights/` in the working folder."""
+    return Path(os.environ.get("BENCH_WEIGHTS", "weights"))
+
+
+def _import_class(module: str, attribute: str) -> type[Localizer]:
+    name = f"{module}:{attribute}"
+    try:
+        cls = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UnknownModel(f"{name} cannot be imported: {error}; is its package on PYTHONPATH?") from error
+    if not (inspect.isclass(cls) and issubclass(cls, Localizer)):
+        raise UnknownModel(f"{name} is not a subclass of models.Localizer")
+    if "card" not in vars(cls):
+        register(name, title=(inspect.getdoc(cls) or attribute).splitlines()[0], paper="not stated")(cls)
+    return cls
+
+
+def _source_digest(cls: type) -> str:
+    """SHA-256 of the source that makes the map: the class's module, or all of its folder for a package of its own."""
+    file = Path(inspect.getfile(cls))
+    own_folder = file.parent if file.parent.name not in ("classical", "deep", "models") else None
+    inside = own_folder is not None and Path(__file__).parent in own_folder.parents
+    files = sorted(own_folder.glob("*.py")) if inside else [file]
+    digest = hashlib.sha256()
+    for source in files:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Weight-free localizers, one file a method."""
