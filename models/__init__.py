@@ -42,13 +42,22 @@ class WeightsMissing(WeightsError):
 
 @dataclass(frozen=True)
 class WeightFile:
-    """One checkpoint file of a published localizer. `size` in bytes and `sha256` are None where unknown."""
+    """One checkpoint file of a localizer: where it comes from and where it is looked for.
+
+    size: in bytes, None where unknown; sha256 likewise. shipped: its path where it is part of this repository.
+    """
 
     name: str
     page: str
     licence: str
     size: int | None = None
     sha256: str | None = None
+    shipped: Path | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where the file belongs: its place in the repository, else `weights_folder()`."""
+        return self.shipped or weights_folder() / self.name
 
 
 @dataclass(frozen=True)

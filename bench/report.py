@@ -1,0 +1,81 @@
+"""Turn one or several runs into a self-contained HTML page, figures (PDF, PNG) and tables (CSV, LaTeX)."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+from pathlib import Path
+
+from bench.cli import UsageError
+from bench.results import read_results
+from bench.store import Store
+from bench.summary import summarize
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `python -m bench report`."""
+    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders (default: the latest in runs/)")
+    parser.add_argument("--out", type=Path, help="where to write (default: RUN/report)")
+    parser.add_argument("--json", action="store_true", help="print the written files as JSON")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Exit code 0 when the report is written, 2 when there is no readable run."""
+    import reports
+
+    folders = args.runs or [latest_run()]
+    out = args.out or folders[0] / "report"
+    with contextlib.ExitStack() as stack:
+        views = [_view(folder, stack.enter_context(Store(folder))) for folder in folders]
+        written = reports.write(out, views)
+    if args.json:
+        print(json.dumps([str(path) for path in written], indent=1))
+    else:
+        page = next(path for path in written if path.suffix == ".html")
+        print(f"{len(written)} files in {out}; open {page}")
+    return 0
+
+
+def latest_run(root: Path = Path("runs")) -> Path:
+    """The most recently written run folder below `root`. Raises UsageError when there is none."""
+    found = sorted(root.glob("*/run.json"), key=lambda file: file.stat().st_mtime)
+    if not found:
+        raise UsageError(f"no run in {root}/; make one with `python -m bench run`, or name a run folder")
+    return found[-1].parent
+
+
+def read_about(folder: Path) -> dict:
+    """A run folder's run.json. Raises UsageError for a folder that holds none, or a damaged one."""
+    file = folder / "run.json"
+    try:
+        return json.loads(file.read_text())
+    except FileNotFoundError as error:
+        raise UsageError(f"{folder} is not a run folder (no run.json); make one with `python -m bench run`") from error
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{file} is damaged ({error}); run the same `bench run` again to rewrite it") from error
+
+
+def contaminated(about: dict) -> set[tuple[str, str]]:
+    """(model, test set) pairs where the localizer was trained on images of that set."""
+    return {(m["name"], t["name"]) for m in about["models"] for t in about["test_sets"] if t["name"] in m["trained_on"]}
+
+
+def _view(folder: Path, store: Store):
+    import reports
+
+    about = read_about(folder)
+    if not (folder / "results.csv").exists():
+        raise UsageError(f"{folder} was never finished; run the same `bench run` command again, it resumes")
+    results, cells = read_results(folder / "results.csv"), store.cells()
+    return reports.RunView(
+        label=folder.resolve().name,
+        about=about,
+        summary=summarize(results, cells, contaminated(about)),
+        results=results,
+        cells=cells,
+        models=about["models"],
+        test_sets=about["test_sets"],
+        protocols=about["protocols"],
+        thumbnail=store.thumbnail,
+    )
