@@ -1,0 +1,332 @@
+"""HRFormer, the high-resolution transformer that is MPC's encoder (Yuan et al., NeurIPS 2021, section 3).
+
+Four branches at strides 4, 8, 16 and 32 run side by side. A block is self-attention inside windows of 7 x 7
+positions followed by a feed-forward part with a depth-wise convolution; after each module of two blocks the
+branches exchange features. MPC adds a 1 x 1 projection of each branch to 256 channels.
+
+Tensor names and shapes are those of the released checkpoints. Feature maps are (B, C, H, W) in channels-last
+memory throughout, so that attention, which wants channels last, needs no transposition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+WINDOW = 7
+BLOCKS_PER_MODULE = 2
+STEM_CHANNELS = 64
+PROJECTED_CHANNELS = 256
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Channels and attention heads of the four branches, and modules of stages 2, 3 and 4."""
+
+    channels: tuple[int, int, int, int]
+    heads: tuple[int, int, int, int]
+    modules: tuple[int, int, int]
+
+
+VARIANTS = {
+    "small": Variant(channels=(32, 64, 128, 256), heads=(1, 2, 4, 8), modules=(1, 4, 2)),
+    "base": Variant(channels=(78, 156, 312, 624), heads=(2, 4, 8, 16), modules=(1, 4, 2)),
+}
+
+
+def convolve_and_normalize(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
+    """`norm(conv(x))`.
+
+    At inference the normalization is an affine map with fixed coefficients; it goes into the convolution's
+    weights, which saves a pass over the feature map.
+    """
+    if norm.training or torch.is_grad_enabled():
+        return norm(conv(x))
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    shift = norm.bias - norm.running_mean * scale
+    if conv.bias is not None:
+        shift = shift + conv.bias * scale
+    weight = conv.weight * scale[:, None, None, None]
+    return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: in training a sample's residual branch is zero with `probability`, else scaled up."""
+
+    def __init__(self, probability: float):
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.probability == 0:
+            return x
+        kept = 1 - self.probability
+        return x * x.new_empty((len(x),) + (1,) * (x.ndim - 1)).bernoulli_(kept).div_(kept)
+
+    def extra_repr(self) -> str:
+        return f"probability={self.probability:.3f}"
+
+
+class WindowAttention(nn.Module):
+    """Multi-head self-attention inside one window, with a learned bias for each relative position."""
+
+    def __init__(self, channels: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.relative_position_bias_table = nn.Parameter(torch.empty((2 * WINDOW - 1) ** 2, heads))
+        self.register_buffer("relative_position_index", _relative_position_index())
+        self.k_proj = nn.Linear(channels, channels)
+        self.v_proj = nn.Linear(channels, channels)
+        self.q_proj = nn.Linear(channels, channels)
+        self.out_proj = nn.Linear(channels, channels)
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """windows: (number of windows, 49, C), positions in row order; the same shape is returned."""
+        number, positions, channels = windows.shape
+        projections = (self.q_proj, self.k_proj, self.v_proj)
+        weight = torch.cat([p.weight for p in projections])
+        offset = torch.cat([p.bias for p in projections])
+        qkv = F.linear(windows, weight, offset)
+        qkv = qkv.view(number, positions, 3, self.heads, channels // self.heads).permute(2, 0, 3, 1, 4)
+        bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
+        out = F.scaled_dot_product_attention(*qkv.unbind(0), attn_mask=bias.to(qkv.dtype).unsqueeze(0))
+        return self.out_proj(out.transpose(1, 2).reshape(number, positions, channels))
+
+
+def _relative_position_index() -> Tensor:
+    """Row of the bias table for each pair of window positions: int64 (49, 49)."""
+    row, column = (axis.flatten() for axis in torch.meshgrid(*[torch.arange(WINDOW)] * 2, indexing="ij"))
+    down = row[:, None] - row[None, :] + WINDOW - 1
+    right = column[:, None] - column[None, :] + WINDOW - 1
+    return down * (2 * WINDOW - 1) + right
+
+
+class LocalAttention(nn.Module):
+    """`WindowAttention` over the windows of a feature map (B, H, W, C).
+
+    The map is padded with zeros, half on each side, to whole windows. The padding takes part in the
+    attention, as in the released code.
+    """
+
+    def __init__(self, channels: int, heads: int):
+        super().__init__()
+        self.attn = WindowAttention(channels, heads)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, height, width, channels = x.shape
+        rows, columns = -(-height // WINDOW), -(-width // WINDOW)
+        spare_rows, spare_columns = rows * WINDOW - height, columns * WINDOW - width
+        top, left = spare_rows // 2, spare_columns // 2
+        if spare_rows or spare_columns:
+            x = F.pad(x, (0, 0, left, spare_columns - left, top, spare_rows - top))
+        x = x.view(batch, rows, WINDOW, columns, WINDOW, channels).transpose(2, 3)
+        x = self.attn(x.reshape(-1, WINDOW * WINDOW, channels))
+        x = x.view(batch, rows, columns, WINDOW, WINDOW, channels).transpose(2, 3)
+        x = x.reshape(batch, rows * WINDOW, columns * WINDOW, channels)
+        return x[:, top : top + height, left : left + width]
+
+
+class FeedForward(nn.Module):
+    """1 x 1, depth-wise 3 x 3 and 1 x 1 convolution, each with batch normalization and GELU; (B, C, H, W)."""
+
+    def __init__(self, channels: int, expansion: int = 4):
+        super().__init__()
+        hidden = channels * expansion
+        self.fc1 = nn.Conv2d(channels, hidden, 1)
+        self.norm1 = nn.BatchNorm2d(hidden)
+        self.dw3x3 = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.norm2 = nn.BatchNorm2d(hidden)
+        self.fc2 = nn.Conv2d(hidden, channels, 1)
+        self.norm3 = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.gelu(convolve_and_normalize(x, self.fc1, self.norm1))
+        x = F.gelu(convolve_and_normalize(x, self.dw3x3, self.norm2))
+        return F.gelu(convolve_and_normalize(x, self.fc2, self.norm3))
+
+
+class TransformerBlock(nn.Module):
+    """Local attention and feed-forward part, each behind a layer normalization and around a shortcut."""
+
+    def __init__(self, channels: int, heads: int, drop_path: float):
+        super().__init__()
+        self.attn = LocalAttention(channels, heads)
+        self.norm1 = nn.LayerNorm(channels, eps=1e-6)
+        self.norm2 = nn.LayerNorm(channels, eps=1e-6)
+        self.drop_path = DropPath(drop_path)
+        self.mlp = FeedForward(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.permute(0, 2, 3, 1)
+        x = x + self.drop_path(self.attn(self.norm1(x)))
+        mixed = self.mlp(self.norm2(x).permute(0, 3, 1, 2))
+        return x.permute(0, 3, 1, 2) + self.drop_path(mixed)
+
+
+class Bottleneck(nn.Module):
+    """The ResNet block of stage 1: 1 x 1, 3 x 3 and 1 x 1 convolution around a shortcut."""
+
+    def __init__(self, channels: int, inner: int, out: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, inner, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, out, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out)
+        self.downsample = None
+        if channels != out:
+            self.downsample = nn.Sequential(nn.Conv2d(channels, out, 1, bias=False), nn.BatchNorm2d(out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else convolve_and_normalize(x, *self.downsample)
+        x = F.relu(convolve_and_normalize(x, self.conv1, self.bn1))
+        x = F.relu(convolve_and_normalize(x, self.conv2, self.bn2))
+        return F.relu(convolve_and_normalize(x, self.conv3, self.bn3) + shortcut)
+
+
+class ConvolutionChain(nn.Sequential):
+    """Convolutions, each followed by its batch normalization and here and there by a ReLU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        layers = list(self)
+        for layer, following in zip(layers, [*layers[1:], None], strict=True):
+            if isinstance(layer, nn.Conv2d):
+                x = convolve_and_normalize(x, layer, following)
+            elif not isinstance(layer, nn.BatchNorm2d):
+                x = layer(x)
+        return x
+
+
+class HighResolutionModule(nn.Module):
+    """Two transformer blocks a branch, then every branch receives the sum of all, brought to its size."""
+
+    def __init__(self, channels: tuple[int, ...], heads: tuple[int, ...], drop_paths: list[float]):
+        super().__init__()
+        self.branches = nn.ModuleList(
+            nn.Sequential(*(TransformerBlock(width, count, drop) for drop in drop_paths))
+            for width, count in zip(channels, heads, strict=True)
+        )
+        self.fuse_layers = nn.ModuleList(
+            nn.ModuleList(_exchange(channels, source, target) for source in range(len(channels)))
+            for target in range(len(channels))
+        )
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        features = [branch(x) for branch, x in zip(self.branches, features, strict=True)]
+        fused = []
+        for target, exchanges in enumerate(self.fuse_layers):
+            size = features[target].shape[2:]
+            total = features[target]
+            for source, exchange in enumerate(exchanges):
+                if source != target:
+                    total = total + _resize(exchange(features[source]), size)
+            fused.append(F.relu(total))
+        return fused
+
+
+def _exchange(channels: tuple[int, ...], source: int, target: int) -> nn.Module | None:
+    """The layers that bring branch `source` to the channels and the stride of branch `target`."""
+    if source == target:
+        return None
+    if source > target:
+        return ConvolutionChain(
+            nn.Conv2d(channels[source], channels[target], 1, bias=False),
+            nn.BatchNorm2d(channels[target]),
+            nn.Upsample(scale_factor=2 ** (source - target), mode="nearest"),
+        )
+    steps = []
+    for step in range(source, target):
+        last = step == target - 1
+        out = channels[target] if last else channels[source]
+        layers = [
+            nn.Conv2d(channels[source], channels[source], 3, 2, 1, groups=channels[source], bias=False),
+            nn.BatchNorm2d(channels[source]),
+            nn.Conv2d(channels[source], out, 1, bias=False),
+            nn.BatchNorm2d(out),
+        ]
+        steps.append(ConvolutionChain(*layers) if last else ConvolutionChain(*layers, nn.ReLU()))
+    return nn.Sequential(*steps)
+
+
+def _resize(x: Tensor, size: torch.Size) -> Tensor:
+    """Bilinear, corners aligned, as MPC does it; needed where a height or width is not a multiple of 32."""
+    if x.shape[2:] == size:
+        return x
+    return F.interpolate(x, size, mode="bilinear", align_corners=True)
+
+
+class Projection(nn.Module):
+    """1 x 1 convolution, batch normalization and ReLU from a branch to 256 channels."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, PROJECTED_CHANNELS, 1, bias=False)
+        self.bn = nn.BatchNorm2d(PROJECTED_CHANNELS, eps=1e-3, momentum=0.03)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(convolve_and_normalize(x, self.conv, self.bn))
+
+
+class HRFormer(nn.Module):
+    """HRFormer-Base or -Small with MPC's projections.
+
+    variant: key of VARIANTS.
+    drop_path: stochastic depth of the last block; it grows linearly from 0 at the first.
+    """
+
+    def __init__(self, variant: str, drop_path: float = 0.2):
+        super().__init__()
+        if variant not in VARIANTS:
+            raise ValueError(f"unknown HRFormer variant {variant!r}; known: {', '.join(VARIANTS)}")
+        channels, heads, modules = (
+            VARIANTS[variant].channels,
+            VARIANTS[variant].heads,
+            VARIANTS[variant].modules,
+        )
+        drops = torch.linspace(0, drop_path, BLOCKS_PER_MODULE * sum(modules)).tolist()
+        self.conv1 = nn.Conv2d(3, STEM_CHANNELS, 3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(STEM_CHANNELS)
+        self.conv2 = nn.Conv2d(STEM_CHANNELS, STEM_CHANNELS, 3, stride=2, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(STEM_CHANNELS)
+        self.convs = nn.ModuleList(Projection(width) for width in channels)
+        wide = 4 * STEM_CHANNELS
+        self.layer1 = nn.Sequential(
+            Bottleneck(STEM_CHANNELS, STEM_CHANNELS, wide), Bottleneck(wide, STEM_CHANNELS, wide)
+        )
+        self.transition1 = nn.ModuleList(
+            [_transition(wide, channels[0]), nn.Sequential(_transition(wide, channels[1], stride=2))]
+        )
+        self.stage2 = _stage(channels[:2], heads[:2], modules[0], drops)
+        self.transition2 = nn.ModuleList([None, None, nn.Sequential(_transition(channels[1], channels[2], stride=2))])
+        self.stage3 = _stage(channels[:3], heads[:3], modules[1], drops)
+        self.transition3 = nn.ModuleList(
+            [None, None, None, nn.Sequential(_transition(channels[2], channels[3], stride=2))]
+        )
+        self.stage4 = _stage(channels, heads, modules[2], drops)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """x: (B, 3, H, W) in 0..1. Returns four maps (B, 256, ., .) at strides 4, 8, 16, 32 (rounded up)."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        x = F.relu(convolve_and_normalize(x, self.conv1, self.bn1))
+        x = F.relu(convolve_and_normalize(x, self.conv2, self.bn2))
+        x = self.layer1(x)
+        features = self.stage2([transition(x) for transition in self.transition1])
+        features = self.stage3([*features, self.transition2[-1](features[-1])])
+        features = self.stage4([*features, self.transition3[-1](features[-1])])
+        return [project(branch) for project, branch in zip(self.convs, features, strict=True)]
+
+
+def _transition(channels: int, out: int, stride: int = 1) -> ConvolutionChain:
+    conv = nn.Conv2d(channels, out, 3, stride=stride, padding=1, bias=False)
+    return ConvolutionChain(conv, nn.BatchNorm2d(out), nn.ReLU())
+
+
+def _stage(channels: tuple[int, ...], heads: tuple[int, ...], modules: int, drops: list[float]) -> nn.Sequential:
+    """`modules` modules; takes the stochastic depth of their blocks from the front of `drops`."""
+    depths = [[drops.pop(0) for _ in range(BLOCKS_PER_MODULE)] for _ in range(modules)]
+    return nn.Sequential(*(HighResolutionModule(channels, heads, depth) for depth in depths))

@@ -1,0 +1,40 @@
+"""The MPC network: HRFormer encoder, fusion of its four scales, head (Lou et al., TIFS 2025, section III)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.mpc.backbone import HRFormer
+from models.mpc.head import Decoder
+
+
+class MPC(nn.Module):
+    """Forgery localizer with the tensor names and shapes of the authors' stage-2 checkpoints.
+
+    backbone: "base" (theirs) or "small" (ours).
+    head: "catnet" or "casia2".
+    drop_path: stochastic depth of the last block in training. It is the only randomness inside, so what makes
+        two passes over one image differ in contrastive training.
+
+    Height and width of an input may be anything from 1 up; multiples of 32 need no resampling inside.
+    """
+
+    def __init__(self, backbone: str = "base", head: str = "catnet", drop_path: float = 0.2):
+        super().__init__()
+        self.encoder = HRFormer(backbone, drop_path)
+        self.decoder = Decoder(head)
+
+    def fuse(self, features: list[Tensor]) -> Tensor:
+        """The encoder's four maps to one, (B, 1024, H/4, W/4): bilinear, corners aligned."""
+        size = features[0].shape[2:]
+        resized = [F.interpolate(x, size, mode="bilinear", align_corners=True) for x in features[1:]]
+        return torch.cat([features[0], *resized], dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: RGB (B, 3, H, W) in 0..1, no mean or standard deviation removed.
+
+        Returns logits (B, 1, H/4, W/4, rounded up), positive = forged.
+        """
+        return self.decoder(self.fuse(self.encoder(x)))
