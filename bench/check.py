@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench import junit, provenance
+from bench import junit
 from bench.cli import UsageError
 from bench.metrics import PROTOCOLS
 from bench.report import latest_run, read_about
@@ -164,7 +164,9 @@ def compare(reference: pd.DataFrame, values: pd.DataFrame, min_effect: float, co
     """
     both = reference.merge(values, on=[*CELL, "image"], how="left", suffixes=("_reference", ""), validate="1:1")
     present = set(values[CELL].itertuples(index=False, name=None))
-    absent = [cell for cell in reference[CELL].drop_duplicates().itertuples(index=False, name=None) if cell not in present]
+    absent = [
+        cell for cell in reference[CELL].drop_duplicates().itertuples(index=False, name=None) if cell not in present
+    ]
     if absent:
         first = " / ".join(absent[0])
         raise UsageError(

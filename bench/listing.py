@@ -32,7 +32,9 @@ def _models() -> list[dict]:
     import models
 
     rows = [{**asdict(card), "weights": [w.name for w in card.weights]} for card in models.cards()]
-    groups = [{"name": name, "title": f"group of {len(m)}", "summary": ", ".join(m)} for name, m in models.groups().items()]
+    groups = [
+        {"name": name, "title": f"group of {len(m)}", "summary": ", ".join(m)} for name, m in models.groups().items()
+    ]
     return rows + groups
 
 

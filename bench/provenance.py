@@ -11,7 +11,19 @@ import platform
 import subprocess
 from pathlib import Path
 
-PACKAGES = "torch numpy scipy pandas scikit-learn scikit-image opencv-python pillow pyjpegio joblib matplotlib".split()
+PACKAGES = [
+    "torch",
+    "numpy",
+    "scipy",
+    "pandas",
+    "scikit-learn",
+    "scikit-image",
+    "opencv-python",
+    "pillow",
+    "pyjpegio",
+    "joblib",
+    "matplotlib",
+]
 MEASURING = ("image.py", "perturb.py", "perturb/*.py", "evidence.py", "severity.py")
 
 

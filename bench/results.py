@@ -27,7 +27,10 @@ def write_results(store: Store, path: Path) -> None:
 
 def read_results(path: Path) -> pd.DataFrame:
     """The tidy table of a run folder's `results.csv`; ids and levels stay text."""
-    text = {name: str for name in ("model test_set image source perturbation level spec protocol metric").split()}
+    text = {
+        name: str
+        for name in ["model", "test_set", "image", "source", "perturbation", "level", "spec", "protocol", "metric"]
+    }
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"value": [""]})
 
 

@@ -31,8 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `python -m bench run`."""
     parser.add_argument("--models", default="mpc,baselines", help="names and groups, maps:DIR, package.module:Class")
     parser.add_argument("--data", default="builtin", help="builtin, NAME:ROOT, folder:IMAGES,MASKS; joined by commas")
-    parser.add_argument("--perturbations", default="standard", help="a grid's name, or e.g. 'jpeg:90,70;blur:3+noise:5'")
-    parser.add_argument("--weights", action="append", default=[], metavar="MODEL=FILE", help="checkpoint of a localizer")
+    parser.add_argument(
+        "--perturbations", default="standard", help="a grid's name, or e.g. 'jpeg:90,70;blur:3+noise:5'"
+    )
+    parser.add_argument(
+        "--weights", action="append", default=[], metavar="MODEL=FILE", help="checkpoint of a localizer"
+    )
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help=f"run folder (default {DEFAULT_OUT})")
     parser.add_argument("--workers", type=_positive, help="worker processes (default: cores; 1 with --device cuda)")
     parser.add_argument("--backend", choices=BACKENDS, default="loky", help="joblib engine (default loky)")

@@ -61,9 +61,7 @@ class Tally:
         return (self.harness + self.commits) / self.localizers if self.localizers else float("nan")
 
 
-def run_jobs(
-    jobs: list[Job], store: Store, *, workers: int, backend: str, progress: Callable[[int], None]
-) -> Tally:
+def run_jobs(jobs: list[Job], store: Store, *, workers: int, backend: str, progress: Callable[[int], None]) -> Tally:
     """Measure all jobs and commit each as it arrives; returns where the time went.
 
     progress is called with the number of cells of each committed job. Raises StoreError when a commit fails
@@ -196,8 +194,13 @@ def _cell(
             raise ValueError(f"{name} returned a map of {score.values.shape} for an image of {image.shape}")
         score = score.resized(*truth.shape)
         evidence = Evidence.measure(
-            score, truth, tampered=job.sample.mask is not None, seconds=seconds, peak_mb=peak.megabytes,
-            severity=distance, **_coordinates(job, name, perturbation),
+            score,
+            truth,
+            tampered=job.sample.mask is not None,
+            seconds=seconds,
+            peak_mb=peak.megabytes,
+            severity=distance,
+            **_coordinates(job, name, perturbation),
         )
         return evidence, _pictures(key, score, evidence)
     except NotApplicable as reason:
@@ -227,7 +230,11 @@ def _coordinates(job: Job, model: str, perturbation: Perturbation) -> dict:
 
 def _unscored(job, model, perturbation, status, reason, seconds, distance) -> Evidence:
     return Evidence.unscored(
-        status=status, reason=reason, tampered=job.sample.mask is not None, seconds=seconds, severity=distance,
+        status=status,
+        reason=reason,
+        tampered=job.sample.mask is not None,
+        seconds=seconds,
+        severity=distance,
         **_coordinates(job, model, perturbation),
     )
 
@@ -296,4 +303,3 @@ class _peak_memory:
         with contextlib.suppress(OSError, StopIteration):
             lines = Path("/proc/self/status").read_text().splitlines()
             self.megabytes = int(next(s for s in lines if s.startswith("VmHWM")).split()[1]) / 1024
-

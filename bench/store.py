@@ -33,10 +33,27 @@ create table if not exists asked (
 ) without rowid;
 """
 
-_COLUMNS = (
-    "key model test_set image perturbation seed status reason tampered kind image_score max_score seconds "
-    "peak_mb psnr ssim bytes extras curve"
-).split()
+_COLUMNS = [
+    "key",
+    "model",
+    "test_set",
+    "image",
+    "perturbation",
+    "seed",
+    "status",
+    "reason",
+    "tampered",
+    "kind",
+    "image_score",
+    "max_score",
+    "seconds",
+    "peak_mb",
+    "psnr",
+    "ssim",
+    "bytes",
+    "extras",
+    "curve",
+]
 
 
 class StoreError(RuntimeError):

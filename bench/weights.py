@@ -23,7 +23,9 @@ def main(args: argparse.Namespace) -> int:
     if args.name is not None and args.name not in cards:
         near = difflib.get_close_matches(args.name, cards, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise models.UnknownModel(f"{args.name!r} needs no weights or is unknown; {hint}with weights: {', '.join(cards)}")
+        raise models.UnknownModel(
+            f"{args.name!r} needs no weights or is unknown; {hint}with weights: {', '.join(cards)}"
+        )
     chosen = cards.values() if args.name is None else [cards[args.name]]
     rows = [_row(card.name, file) for card in chosen for file in card.weights]
     if args.json:

@@ -4,7 +4,32 @@ import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
+import pytest
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests import `shared` from here
 
 cv2.setNumThreads(1)
+
+
+@pytest.fixture
+def photo_folder(tmp_path):
+    """Four 48x64 PNGs `images/image0..3.png` with masks of the same names in `masks/`; forged pixels are red.
+
+    The other pixels are a repeatable grey texture. image3 has a green corner (see toy_localizers).
+    """
+    images, masks = tmp_path / "images", tmp_path / "masks"
+    images.mkdir()
+    masks.mkdir()
+    rng = np.random.default_rng(5)
+    for i in range(4):
+        rgb = np.repeat(rng.integers(60, 120, (48, 64, 1), dtype=np.uint8), 3, axis=2)
+        mask = np.zeros((48, 64), np.uint8)
+        mask[10 + i : 30 + i, 20:50] = 255
+        rgb[mask > 0] = (230, 40, 40)
+        if i == 3:
+            rgb[:4, :4] = (0, 255, 0)
+        Image.fromarray(rgb).save(images / f"image{i}.png")
+        Image.fromarray(mask).save(masks / f"image{i}.png")
+    return tmp_path

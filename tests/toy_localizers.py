@@ -1,0 +1,78 @@
+"""Localizers of known behaviour, for tests of the harness. Each call leaves a line in the file $TOY_LOG."""
+
+import os
+import signal
+import time
+
+import numpy as np
+
+from bench.image import NotApplicable, ScoreMap
+from models import Localizer
+
+
+def _note(localizer, image):
+    if "TOY_LOG" in os.environ:
+        with open(os.environ["TOY_LOG"], "a") as file:
+            file.write(f"{type(localizer).__name__} {image.rgb.sum()}\n")
+
+
+class Redness(Localizer):
+    """Probability = red channel / 255: the made test images paint their forged pixels red."""
+
+    def __init__(self, gain: float = 1.0):
+        self.gain = gain
+
+    def localize(self, image):
+        _note(self, image)
+        return ScoreMap(np.clip(image.rgb[..., 0].astype(np.float32) / 255 * self.gain, 0, 1), "probability")
+
+
+class Slow(Redness):
+    """Redness, a fifth of a second late."""
+
+    def localize(self, image):
+        time.sleep(0.2)
+        return super().localize(image)
+
+
+class OnlyJpeg(Redness):
+    """Redness for JPEG files alone."""
+
+    def localize(self, image):
+        if image.jpeg is None:
+            raise NotApplicable("no JPEG history")
+        return super().localize(image)
+
+
+class Nan(Localizer):
+    """A map with a NaN in its corner."""
+
+    def localize(self, image):
+        values = np.zeros(image.shape, np.float32)
+        values[0, 0] = np.nan
+        return ScoreMap(values, "score")
+
+
+class WrongSize(Localizer):
+    """A map that is one row short."""
+
+    def localize(self, image):
+        return ScoreMap(np.zeros((image.shape[0] - 1, image.shape[1]), np.float32), "score")
+
+
+class Fragile(Redness):
+    """Raises on every image whose top left pixel is green."""
+
+    def localize(self, image):
+        if image.rgb[0, 0, 1] > 200 and image.rgb[0, 0, 0] < 50:
+            raise ArithmeticError("green corner")
+        return super().localize(image)
+
+
+class Deadly(Redness):
+    """Takes its whole process down, as an out-of-memory kill would, on an image with a green corner."""
+
+    def localize(self, image):
+        if image.rgb[0, 0, 1] > 200 and image.rgb[0, 0, 0] < 50:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().localize(image)
