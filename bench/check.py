@@ -52,7 +52,8 @@ class Verdict:
         """The cell and its change in one line."""
         line = (
             f"{self.model} on {self.test_set}, {self.spec}: {self.protocol} {self.metric} "
-            f"{self.reference:.4f} -> {self.value:.4f} ({self.change:+.4f} [{self.low:+.4f}, {self.high:+.4f}], n={self.n})"
+            f"{self.reference:.4f} -> {self.value:.4f} "
+            f"({self.change:+.4f} [{self.low:+.4f}, {self.high:+.4f}], n={self.n})"
         )
         return line + (f"; {self.lost} images are no longer scored" if self.lost else "")
 

@@ -181,7 +181,7 @@ def _cell(
     truth: np.ndarray,
     distance: Severity,
 ) -> tuple[Evidence, list[tuple[str, str, bytes]]]:
-    """Evidence and thumbnails of one cell; whatever goes wrong is in the evidence. `localizer` may be why it has none."""
+    """Evidence and thumbnails of one cell; whatever goes wrong, also in building the localizer, is in the evidence."""
     start = time.perf_counter()
     try:
         if isinstance(localizer, Exception):
@@ -278,7 +278,7 @@ def _limit_threads() -> None:
 
 
 class _peak_memory:
-    """Peak memory in MB while the block runs: of the GPU on cuda, else resident set of this process (Linux), else NaN."""
+    """Peak memory in MB while the block runs: of the GPU on cuda, else of this process (Linux), else NaN."""
 
     def __init__(self, device: str):
         self.cuda = device.startswith("cuda")

@@ -149,9 +149,9 @@ class Store:
         import pandas as pd
 
         query = (
-            "select asked.key, asked.model, asked.test_set, asked.image, source, asked.tampered, family as perturbation,"
-            " level, spec, coalesce(status, 'skipped') as status, coalesce(reason, 'not run') as reason, kind, seconds,"
-            " peak_mb, psnr, ssim, bytes from asked left join evidence using (key) order by position"
+            "select asked.key, asked.model, asked.test_set, asked.image, source, asked.tampered,"
+            " family as perturbation, level, spec, coalesce(status, 'skipped') as status,"
+            " coalesce(reason, 'not run') as reason, kind, seconds, peak_mb, psnr, ssim, bytes from asked left join evidence using (key) order by position"
         )
         return pd.read_sql_query(query, self.connection).astype({"tampered": bool})
 
@@ -161,7 +161,7 @@ class Store:
         return self.connection.execute(query, (status,)).fetchone()[0]
 
     def thumbnail(self, what: str, key: str) -> bytes | None:
-        """Encoded small picture, or None: what is "photo", "truth", "score" or "prediction"."""
+        """A small encoded picture or None; what is "photo", "truth", "score" or "prediction"."""
         row = self.connection.execute("select data from thumbnail where what = ? and key = ?", (what, key)).fetchone()
         return row and row[0]
 

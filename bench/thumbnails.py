@@ -33,7 +33,7 @@ def score(values: np.ndarray, kind: str) -> bytes:
 
 
 def prediction(score_map: ScoreMap, best_threshold: float | None) -> bytes | None:
-    """Mask of the pixels called forged: at the localizer's own threshold, else at the best one (an oracle), else None."""
+    """Mask of the pixels called forged: at the localizer's own threshold, else at the best one (an oracle)."""
     own = score_map.fixed_threshold
     if own is not None:
         return mask(score_map.values > own)

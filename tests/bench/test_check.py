@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.check import CELL
 from bench.cli import main
 
 ABOUT = {"versions": {}, "revision": "", "started": "", "request": {"seed": 0}}
@@ -19,7 +20,20 @@ def make_run(folder, auc, model="toy"):
         (model, "set", f"a{i}", f"a{i}", True, "jpeg", "70", "jpeg:70", 0, "native", "auc", v)
         for i, v in enumerate(auc)
     ]
-    columns = "model test_set image source tampered perturbation level spec seed protocol metric value".split()
+    columns = [*CELL[:2], "image", "source", "tampered", "perturbation", "level", "spec", "seed", *CELL[3:], "value"]
+        "model",
+        "test_set",
+        "image",
+        "source",
+        "tampered",
+        "perturbation",
+        "level",
+        "spec",
+        "seed",
+        "protocol",
+        "metric",
+        "value",
+    ]
     pd.DataFrame(rows, columns=columns).to_csv(folder / "results.csv", index=False)
     (folder / "run.json").write_text(json.dumps(ABOUT))
     return str(folder)
