@@ -221,23 +221,30 @@ def perturb(image: ForensicImage, spec: str, key: tuple[str, str] = ("", ""), se
 
 
 def describe() -> list[dict]:
-    """One dictionary for each perturbation and each grid, for listing."""
-    identity = {"type": "perturbation", "name": IDENTITY, "about": "the image as it is; part of every run"}
+    """One dictionary for each perturbation and each grid: its type, name, title, and what it takes or holds."""
+    identity = {"type": "perturbation", "name": IDENTITY, "title": "the image as it is; part of every run"}
     steps = [
         {
             "type": "perturbation",
             "name": s.name,
+            "title": s.about,
+            "description": f"{s.name}:LEVEL with {s.range}",
             "parameter": s.parameter,
             "unit": s.unit,
             "values": s.values,
             "low": s.low,
             "high": s.high,
-            "about": s.about,
         }
         for s in STEPS.values()
     ]
     grids = [
-        {"type": "grid", "name": name, "about": grid.about, "specs": [p.spec for p in parse(grid.text)]}
+        {
+            "type": "grid",
+            "name": name,
+            "title": f"grid: {grid.about}",
+            "description": grid.text,
+            "specs": [p.spec for p in parse(grid.text)],
+        }
         for name, grid in GRIDS.items()
     ]
     return [identity, *steps, *grids]

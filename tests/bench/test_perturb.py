@@ -81,17 +81,14 @@ def test_jpeg_result_has_the_tables_of_its_quality(quality):
     chroma[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
     expected = [
-        np.clip((base * scale + 50) // 100, 1, 255)
-        for base in (np.array(luminance.split(), int).reshape(8, 8), chroma)
+        np.clip((base * scale + 50) // 100, 1, 255) for base in (np.array(luminance.split(), int).reshape(8, 8), chroma)
     ]
     stored = perturb(made_image(), f"jpeg:{quality}").dct
     assert [table.tolist() for table in stored.tables] == [t.tolist() for t in (*expected, expected[1])]
     assert stored.sampling == ((2, 2), (1, 1), (1, 1))
 
 
-@pytest.mark.parametrize(
-    "factor, height, width", [(0.5, 48, 66), (0.75, 73, 100), (1.5, 146, 200), (0.05, 5, 7)]
-)
+@pytest.mark.parametrize("factor, height, width", [(0.5, 48, 66), (0.75, 73, 100), (1.5, 146, 200), (0.05, 5, 7)])
 def test_resize_rounds_each_side(factor, height, width):
     assert perturb(made_image(), f"resize:{factor}").shape == (height, width)
 
@@ -134,9 +131,7 @@ def test_noise_has_the_stated_deviation_in_each_channel(noise_std):
 
 
 def test_noise_saturates_instead_of_wrapping():
-    extremes = ForensicImage(
-        np.repeat(np.array([[0, 255]], np.uint8), 3, axis=0)[..., None].repeat(3, axis=2)
-    )
+    extremes = ForensicImage(np.repeat(np.array([[0, 255]], np.uint8), 3, axis=0)[..., None].repeat(3, axis=2))
     result = perturb(extremes, "noise:20", KEY).rgb
     assert result[:, 0].max() < 128 < result[:, 1].min()
 
@@ -333,7 +328,7 @@ def test_a_perturbation_is_added_by_one_function(monkeypatch):
 def test_describe_lists_steps_and_grids():
     entries = describe()
     assert [e["name"] for e in entries] == ["identity", *STEPS, *GRIDS]
-    assert all(e["about"] for e in entries)
+    assert all(e["title"] for e in entries)
     jpeg = entries[1]
     assert (jpeg["low"], jpeg["high"], jpeg["values"]) == (1, 100, "integer")
     assert entries[-1]["specs"] == [p.spec for p in parse("standard")]
