@@ -1,0 +1,339 @@
+"""What is kept of one (image, perturbation, localizer): `Evidence`, with the score map condensed into a `Curve`."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+
+from bench.image import ScoreMap
+from bench.metrics import protocols
+from bench.metrics.kernel import Ranking
+
+SHARE = 1024  # a bin holds at most this fraction of a class, a tied score aside
+EXACT_RUNS = 768  # so many alternations of the two classes, or fewer, are kept exactly
+TOP_RANKS = 32  # ranks from the top kept one by one; a bin below spans at most this fraction of its rank
+HEADER = struct.Struct("<BId")
+VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """The joint histogram of score and ground truth of one image, in bins adapted to its scores.
+
+    thresholds: float32 (B,), strictly descending. positives, negatives: int64 (B,): the forged and the pristine pixels
+        with thresholds[b] <= score < thresholds[b - 1]. The first bin is empty (its border lies just above the
+        maximum) and the last border is the minimum: every pixel is in a bin.
+    concordance: of the (forged, pristine) pairs that share a bin, the share in which the forged pixel scores higher,
+        ties half. It makes the AUC exact.
+
+    Borders lie at the quantiles of both classes, denser at the top, so that no bin holds more than 1/1024 of either
+    class unless it is one tied score, which is never split; where the two classes alternate 768 times or fewer, at
+    every alternation instead (and at 1/256 quantiles, for pooling); and always at the protocols' fixed thresholds and
+    at the threshold of the best F1. So AUC, best F1, best IoU and everything at those thresholds are exact. Only AP
+    is interpolated within bins.
+    """
+
+    thresholds: np.ndarray
+    positives: np.ndarray
+    negatives: np.ndarray
+    concordance: float = 0.5
+
+    @classmethod
+    def from_scores(cls, values: np.ndarray, mask: np.ndarray, borders: Sequence[float] = ()) -> Curve:
+        """Condense a finite float32 map (H, W) and its bool ground truth (H, W).
+
+        borders: thresholds that must be exact, each the smallest score that is called forged.
+        """
+        values = values + np.float32(0)  # -0.0 and 0.0 are one score
+        ranking = Ranking.of(values, mask)
+        low, high = values.min(), values.max()
+        best = ranking.best()[0]
+        wanted = np.array([b for b in (*borders, best) if low < b <= high], np.float32)
+        edges = np.concatenate([wanted, *_edges(ranking), [low, _above(high)]])
+        edges = np.unique(edges.astype(np.float32, copy=False))[::-1]
+        positives, negatives = _histogram(ranking.positives, edges), _histogram(ranking.negatives, edges)
+        shared = int(np.dot(positives, negatives))
+        across = _pairs_across(positives, negatives)
+        concordance = (ranking.half_concordant / 2 - across) / shared if shared else 0.5
+        return cls(edges, positives, negatives, concordance)
+
+    @classmethod
+    def pooled(cls, curves: Sequence[Curve], bins: int = 4096) -> Curve:
+        """All pixels of several images as one curve of at most `bins` bins, plus the borders that all of them share.
+
+        Counts of a bin that a new border divides are shared out in proportion to score.
+        """
+        if not curves:
+            raise ValueError("no curve to pool")
+        common = curves[0].thresholds
+        for curve in curves[1:]:
+            common = np.intersect1d(common, curve.thresholds, assume_unique=True)
+        edges = np.unique(np.concatenate([c.thresholds for c in curves]))[::-1]
+        if edges.size > bins:
+            positives, negatives = _shared_out(curves, edges[:: math.ceil(edges.size / (4 * bins))])
+            coarse = edges[:: math.ceil(edges.size / (4 * bins))]
+            mass = positives / max(positives[-1], 1) + negatives / max(negatives[-1], 1)
+            picks = np.searchsorted(mass, np.linspace(0, mass[-1], bins - 1))
+            edges = np.concatenate([coarse[np.minimum(picks, coarse.size - 1)], edges[[0, -1]], common])
+            edges = np.unique(edges)[::-1]
+        positives, negatives = (np.rint(c).astype(np.int64) for c in _shared_out(curves, edges))
+        return cls(edges, np.diff(positives, prepend=0), np.diff(negatives, prepend=0))
+
+    @property
+    def n_forged(self) -> int:
+        """Forged pixels."""
+        return int(self.positives.sum())
+
+    @property
+    def n_pristine(self) -> int:
+        """Pristine pixels."""
+        return int(self.negatives.sum())
+
+    @property
+    def maximum(self) -> float:
+        """The largest score of the map."""
+        return float(np.nextafter(self.thresholds[0], np.float32(-np.inf)))
+
+    def counts(self, border: float) -> tuple[float, float]:
+        """(true positives, false positives) of `score >= border`.
+
+        Exact where `border` is one of the thresholds; inside a bin the counts are in proportion to score.
+        """
+        at = np.array([border])
+        return tuple(float(_interpolated(self.thresholds, count, at)[0]) for count in (self.positives, self.negatives))
+
+    def auc(self) -> float:
+        """Pixel AUC, exact; NaN where one class is absent."""
+        pairs = self.n_forged * self.n_pristine
+        if not pairs:
+            return math.nan
+        shared = int(np.dot(self.positives, self.negatives))
+        return (_pairs_across(self.positives, self.negatives) + self.concordance * shared) / pairs
+
+    def average_precision(self) -> float:
+        """Average precision as in scikit-learn; NaN without forged pixels.
+
+        A bin that is one tied score is one step. In any other bin the k-th of m forged pixels is taken to have
+        f + n (1 - 2 c (1 - (k - 1/2) / m)) pristine ones above it (f above the bin, n in it, c the concordance),
+        and its precisions are summed in closed form with the digamma function.
+        """
+        from scipy.special import digamma
+
+        if not self.n_forged:
+            return math.nan
+        filled = self.positives > 0
+        m, n = self.positives[filled].astype(np.float64), self.negatives[filled].astype(np.float64)
+        tp, fp = np.cumsum(self.positives)[filled] - m, np.cumsum(self.negatives)[filled] - n
+        upper = np.concatenate([[np.inf], self.thresholds[:-1]]).astype(np.float32)
+        tied = (upper == _above(self.thresholds))[filled]
+        # precision of the k-th is (tp + k) / (offset + slope k), its sum over k = 1..m a difference of digammas
+        spread = 2 * self.concordance * n / m
+        slope = 1 + spread
+        offset = tp + fp + n * (1 - 2 * self.concordance) - spread / 2
+        ratio = offset / slope
+        smooth = (m + (tp - ratio) * (digamma(ratio + m + 1) - digamma(ratio + 1))) / slope
+        step = m * (tp + m) / (tp + m + fp + n)
+        return float(np.where(tied, step, smooth).sum() / self.n_forged)
+
+    def best(self) -> tuple[float, float, float]:
+        """(threshold, F1, IoU) of the best threshold, as `Ranking.best`; NaN without forged pixels."""
+        if not self.n_forged:
+            return math.nan, math.nan, math.nan
+        tp, fp = np.cumsum(self.positives), np.cumsum(self.negatives)
+        iou = tp / (self.n_forged + fp)
+        at = int(np.argmax(iou))
+        return float(self.thresholds[at]), float(2 * tp[at] / (self.n_forged + fp[at] + tp[at])), float(iou[at])
+
+    def to_bytes(self) -> bytes:
+        """A compact versioned form: differences of ordered float bits and the counts, bytes transposed, zlib."""
+        gaps = -np.diff(_ordinal(self.thresholds), prepend=_ordinal(self.thresholds[:1]))
+        gaps[0] = _ordinal(self.thresholds[:1])[0]
+        columns = [c.astype("<u4").view(np.uint8).reshape(-1, 4).T for c in (gaps, self.positives, self.negatives)]
+        body = zlib.compress(np.concatenate(columns).tobytes(), 6)
+        return HEADER.pack(VERSION, self.thresholds.size, self.concordance) + body
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Curve:
+        """The curve that `to_bytes` wrote. Raises ValueError for damaged bytes or another version."""
+        try:
+            version, size, concordance = HEADER.unpack_from(data)
+            if version != VERSION:
+                raise ValueError(f"a stored curve has format {version}, this code reads {VERSION}; run again")
+            flat = np.frombuffer(zlib.decompress(data[HEADER.size :]), np.uint8).reshape(3, 4, size)
+        except (struct.error, zlib.error) as error:
+            raise ValueError(f"a stored curve is damaged ({error}); delete its cell and run again") from error
+        gaps, positives, negatives = (
+            np.ascontiguousarray(column.T).view("<u4").ravel().astype(np.int64) for column in flat
+        )
+        gaps[1:] *= -1
+        return cls(_from_ordinal(np.cumsum(gaps)), positives, negatives, concordance)
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Everything that is kept of one localizer on one image at one perturbation.
+
+    status: "ok", "failed" or "not_applicable", the latter two with a reason and without curve and scores.
+    kind: kind of the score map ("probability", "logit", "score"). image_score: the localizer's own image-level score;
+    max_score: the maximum of its map. seconds: wall time of the localizer; peak_mb: its peak memory.
+    psnr (dB, inf for identical), ssim, bytes: measured severity of the perturbation. extras: JSON-able.
+    """
+
+    model: str
+    test_set: str
+    image: str
+    perturbation: str
+    seed: int = 0
+    status: str = "ok"
+    reason: str = ""
+    tampered: bool = True
+    curve: Curve | None = None
+    kind: str = ""
+    image_score: float | None = None
+    max_score: float | None = None
+    seconds: float = math.nan
+    peak_mb: float = math.nan
+    psnr: float = math.nan
+    ssim: float = math.nan
+    bytes: int | None = None
+    extras: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.status not in ("ok", "failed", "not_applicable"):
+            raise ValueError(f'status must be "ok", "failed" or "not_applicable", got {self.status!r}')
+        if (self.status == "ok") != (self.curve is not None):
+            raise ValueError(f"evidence with status {self.status!r} and {'no ' * (self.curve is None)}curve")
+
+    @classmethod
+    def measure(cls, score: ScoreMap, mask: np.ndarray | None, **about) -> Evidence:
+        """Evidence of a score map.
+
+        mask: bool (H, W), True = forged, or None for an authentic image. A map of another size is brought to it.
+        about: the remaining fields (model, test_set, image, perturbation, seconds, ...). Extras of the score map that
+        are not plain numbers, texts or short lists of them (arrays the size of the image) are not kept.
+        """
+        if mask is not None:
+            score = score.resized(*mask.shape)
+        truth = np.zeros(score.values.shape, bool) if mask is None else mask
+        curve = Curve.from_scores(score.values, truth, protocols.borders(score.kind))
+        extras = {**_plain_extras(score.extras), **about.pop("extras", {})}
+        image_score = None if score.image_score is None else float(score.image_score)
+        return cls(
+            **about,
+            tampered=mask is not None,
+            curve=curve,
+            kind=score.kind,
+            image_score=image_score,
+            max_score=float(score.values.max()),
+            extras=extras,
+        )
+
+    def to_row(self) -> dict[str, object]:
+        """A flat dict of str, int, float, bytes and None, one entry a field, for one row of a database."""
+        row = {f.name: getattr(self, f.name) for f in fields(self)}
+        row["tampered"] = int(self.tampered)
+        row["curve"] = None if self.curve is None else self.curve.to_bytes()
+        row["extras"] = json.dumps(dict(self.extras), sort_keys=True)
+        return row
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, object]) -> Evidence:
+        """The evidence that `to_row` wrote; further columns of the row are ignored."""
+        values = {f.name: row[f.name] for f in fields(cls)}
+        for name in ("seconds", "peak_mb", "psnr", "ssim"):  # SQLite stores NaN as NULL
+            values[name] = math.nan if values[name] is None else values[name]
+        values["tampered"] = bool(values["tampered"])
+        values["curve"] = None if values["curve"] is None else Curve.from_bytes(values["curve"])
+        values["extras"] = json.loads(values["extras"])
+        return cls(**values)
+
+
+def _edges(ranking: Ranking) -> list[np.ndarray]:
+    """Bin borders that follow the data: see Curve."""
+    values, ties, fp = ranking.values, ranking.ties, ranking.fp
+    heavy = ranking.count * SHARE > ranking.positives.size
+    isolated = [values[heavy], _above(values[heavy])]
+    if values.size:
+        # a run: forged scores without a pristine one between them or tied with them
+        start = np.ones(values.size, bool)
+        start[1:] = (fp[1:] != fp[:-1]) | (ties[1:] > 0) | (ties[:-1] > 0)
+        if np.count_nonzero(start) <= EXACT_RUNS:
+            end = np.append(start[1:], True)
+            next_negative = ranking.negatives.size - fp[end] + ties[end]
+            above_runs = ranking.negatives[next_negative[next_negative < ranking.negatives.size]]
+            tied = values[ties > 0]
+            runs = [values[start], above_runs, tied, _above(tied)]
+            return isolated + runs + _quantiles(ranking.positives, 256) + _quantiles(ranking.negatives, 256)
+    return isolated + _quantiles(ranking.positives, SHARE, TOP_RANKS) + _quantiles(ranking.negatives, SHARE, TOP_RANKS)
+
+
+def _quantiles(ordered: np.ndarray, share: int, top: int = 1) -> list[np.ndarray]:
+    """Scores at every 1/share of an ascending class, denser at the top, and borders above heavily tied ones."""
+    if not ordered.size:
+        return []
+    step = ordered.size / share
+    ranks = step * np.arange(1, share + 1)
+    if top > 1:
+        growing = top * np.exp(np.arange(math.ceil(top * math.log(max(step, 1))) + 1) / top)
+        ranks = np.concatenate([np.arange(1, top + 1), growing[growing < step * top], ranks])
+    ranks = np.unique(np.clip(np.ceil(ranks).astype(np.int64), 1, ordered.size))
+    picks = ordered[ordered.size - ranks]
+    return [picks, _above(picks[1:][picks[1:] == picks[:-1]])]
+
+
+def _histogram(ordered: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Counts of an ascending class in bins with these descending lower borders."""
+    return np.diff(ordered.size - np.searchsorted(ordered, edges, "left"), prepend=0)
+
+
+def _pairs_across(positives: np.ndarray, negatives: np.ndarray) -> int:
+    """(forged, pristine) pairs in different bins with the forged pixel in the higher one."""
+    below = negatives.sum() - np.cumsum(negatives)
+    return int(np.dot(positives, below))
+
+
+def _interpolated(thresholds: np.ndarray, counts: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Pixels with score >= each of `at`, linear in score within a bin."""
+    rising = np.cumsum(counts)[::-1]
+    return np.interp(-at, -thresholds.astype(np.float64), np.cumsum(counts).astype(np.float64), left=0, right=rising[0])
+
+
+def _shared_out(curves: Sequence[Curve], edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cumulative forged and pristine counts of all curves at descending borders."""
+    at = edges.astype(np.float64)
+    positives, negatives = np.zeros(at.size), np.zeros(at.size)
+    for curve in curves:
+        positives += _interpolated(curve.thresholds, curve.positives, at)
+        negatives += _interpolated(curve.thresholds, curve.negatives, at)
+    return positives, negatives
+
+
+def _above(values: np.ndarray) -> np.ndarray:
+    return np.nextafter(values, np.float32(np.inf))
+
+
+def _ordinal(values: np.ndarray) -> np.ndarray:
+    """Float32 to int64 0..2^32 in the order of the numbers, adjacent floats being adjacent integers."""
+    bits = values.view(np.uint32).astype(np.int64)
+    return np.where(bits < 2**31, bits + 2**31, 2**32 - bits)
+
+
+def _from_ordinal(ordinal: np.ndarray) -> np.ndarray:
+    bits = np.where(ordinal >= 2**31, ordinal - 2**31, 2**32 - ordinal)
+    return bits.astype(np.uint32).view(np.float32)
+
+
+def _plain_extras(extras: Mapping[str, object]) -> dict[str, object]:
+    plain = {}
+    for name, value in extras.items():
+        value = value.tolist() if isinstance(value, np.generic) else value
+        items = value if isinstance(value, list | tuple) and len(value) <= 64 else [value]
+        if all(item is None or isinstance(item, str | bool | int | float) for item in items):
+            plain[name] = list(value) if isinstance(value, tuple) else value
+    return plain

@@ -1,0 +1,17 @@
+"""Pixel and image metrics under named protocols: exact ones from score maps, and the same from stored evidence."""
+
+from bench.metrics.evaluate import evaluate
+from bench.metrics.kernel import Ranking
+from bench.metrics.protocols import PROTOCOLS, Protocol, UnknownProtocol, find
+from bench.metrics.recompute import image_metrics, set_metrics
+
+__all__ = [
+    "PROTOCOLS",
+    "Protocol",
+    "Ranking",
+    "UnknownProtocol",
+    "evaluate",
+    "find",
+    "image_metrics",
+    "set_metrics",
+]
