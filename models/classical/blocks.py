@@ -1,4 +1,4 @@
-"""What several block-based localizers share: 8x8 blocks, their DCT, JPEG tables, and block maps brought to pixels."""
+"""What block-based localizers share: 8x8 blocks, their DCT, JPEG tables, and block maps brought to pixels."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def inverse_block_dct(coefficients: np.ndarray) -> np.ndarray:
 
 
 def jpeg_luminance(image: ForensicImage) -> tuple[np.ndarray, np.ndarray]:
-    """Quantised luminance coefficients int32 (rows, columns, 8, 8) and their table int32 (8, 8), as in the file.
+    """Quantised luminance coefficients int32 (rows, columns, 8, 8) and table int32 (8, 8), as in the file.
 
     The blocks are those that hold at least one pixel of the image. Raises NotApplicable without JPEG bytes
     and for a JPEG of four components, which has no luminance.
@@ -70,9 +70,7 @@ def jpeg_luminance(image: ForensicImage) -> tuple[np.ndarray, np.ndarray]:
     if image.dct is None:
         raise NotApplicable("the image is not a JPEG file, the method reads the file's DCT coefficients")
     if len(image.dct.coefficients) not in (1, 3):
-        raise NotApplicable(
-            f"the JPEG has {len(image.dct.coefficients)} components, luminance is not one of them"
-        )
+        raise NotApplicable(f"the JPEG has {len(image.dct.coefficients)} components, luminance is not one of them")
     blocks = split(image.dct.coefficients[0])
     rows, columns = (-(-n // BLOCK) for n in image.shape)
     return blocks[:rows, :columns], image.dct.tables[0]
@@ -88,15 +86,13 @@ def rounding_error(image: ForensicImage, luminance: np.ndarray) -> np.ndarray:
 
 
 def standard_luminance_table(quality: int) -> np.ndarray:
-    """Int (8, 8) luminance table that libjpeg writes at a quality factor of 1..100 (ITU-T T.81 Annex K, IJG scaling)."""
+    """Int (8, 8) luminance table of libjpeg at a quality factor of 1..100 (ITU-T T.81 Annex K, IJG scaling)."""
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
     return np.clip((_STANDARD_LUMINANCE * scale + 50) // 100, 1, 255)
 
 
-def to_pixels(
-    block_map: np.ndarray, shape: tuple[int, int], size: int, origin: tuple[int, int] = (0, 0)
-) -> np.ndarray:
-    """Float32 (H, W) map of the image from one value a block: bilinear between block centres, constant outside.
+def to_pixels(block_map: np.ndarray, shape: tuple[int, int], size: int, origin: tuple[int, int] = (0, 0)) -> np.ndarray:
+    """Float32 (H, W) map from one value a block: bilinear between block centres, constant outside.
 
     size: block side, and distance of neighbouring blocks, in pixels. origin: (row, column) of the first
     block's top left pixel.
@@ -111,7 +107,7 @@ def to_pixels(
 
 
 def deviation(values: np.ndarray) -> np.ndarray:
-    """|value - median| in units of the median absolute deviation, float32: how unusual each place is in its image.
+    """|value - median| in units of the median absolute deviation, float32: how unusual a place is in its image.
 
     Noise-level maps have no polarity, since a forged region may be the noisier or the smoother one; what is
     unusual is the minority. 0 everywhere for a map that is constant.
