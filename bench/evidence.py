@@ -16,9 +16,7 @@ from bench.metrics import protocols
 from bench.metrics.kernel import Ranking
 
 SHARE = 1024  # a bin holds at most this fraction of a class, a tied score aside
-EXACT_RUNS = 768  # so many alternations of the two classes, or fewer, are kept exactly
-TOP_RANKS = 32  # ranks from the top kept one by one; a bin below spans at most this fraction of its rank
-HEADER = struct.Struct("<BId")
+HEADER = struct.Struct("<BIdd")
 VERSION = 1
 
 
@@ -28,21 +26,20 @@ class Curve:
 
     thresholds: float32 (B,), strictly descending. positives, negatives: int64 (B,): the forged and the pristine pixels
         with thresholds[b] <= score < thresholds[b - 1]. The first bin is empty (its border lies just above the
-        maximum) and the last border is the minimum: every pixel is in a bin.
-    concordance: of the (forged, pristine) pairs that share a bin, the share in which the forged pixel scores higher,
-        ties half. It makes the AUC exact.
+        maximum) and the last border is the minimum: every pixel is in a bin. B is about 2,060 for continuous scores.
+    auc, ap: pixel AUC and average precision of the scores themselves, before binning; NaN where undefined.
 
-    Borders lie at the quantiles of both classes, denser at the top, so that no bin holds more than 1/1024 of either
-    class unless it is one tied score, which is never split; where the two classes alternate 768 times or fewer, at
-    every alternation instead (and at 1/256 quantiles, for pooling); and always at the protocols' fixed thresholds and
-    at the threshold of the best F1. So AUC, best F1, best IoU and everything at those thresholds are exact. Only AP
-    is interpolated within bins.
+    Borders lie at the quantiles of both classes, so that no bin holds more than 1/1024 of either class unless it is
+    one tied score, which is never split and stands alone where it is as heavy as that; and always at the protocols'
+    fixed thresholds and at the threshold of the best F1. So best F1, best IoU and everything at those thresholds are
+    exact, like AUC and AP. At any other threshold the counts are off by at most 1/1024 of each class.
     """
 
     thresholds: np.ndarray
     positives: np.ndarray
     negatives: np.ndarray
-    concordance: float = 0.5
+    auc: float
+    ap: float
 
     @classmethod
     def from_scores(cls, values: np.ndarray, mask: np.ndarray, borders: Sequence[float] = ()) -> Curve:
@@ -54,20 +51,20 @@ class Curve:
         ranking = Ranking.of(values, mask)
         low, high = values.min(), values.max()
         best = ranking.best()[0]
-        wanted = np.array([b for b in (*borders, best) if low < b <= high], np.float32)
-        edges = np.concatenate([wanted, *_edges(ranking), [low, _above(high)]])
-        edges = np.unique(edges.astype(np.float32, copy=False))[::-1]
+        wanted = [b for b in (*borders, best) if low < b <= high]
+        edges = np.concatenate(
+            [wanted, _quantiles(ranking.positives), _quantiles(ranking.negatives), [low, _above(high)]]
+        )
+        edges = np.unique(edges.astype(np.float32))[::-1]
         positives, negatives = _histogram(ranking.positives, edges), _histogram(ranking.negatives, edges)
-        shared = int(np.dot(positives, negatives))
-        across = _pairs_across(positives, negatives)
-        concordance = (ranking.half_concordant / 2 - across) / shared if shared else 0.5
-        return cls(edges, positives, negatives, concordance)
+        return cls(edges, positives, negatives, ranking.auc(), ranking.average_precision())
 
     @classmethod
     def pooled(cls, curves: Sequence[Curve], bins: int = 4096) -> Curve:
-        """All pixels of several images as one curve of at most `bins` bins, plus the borders that all of them share.
+        """All pixels of several images as one curve of about `bins` bins, the borders that all of them share included.
 
-        Counts of a bin that a new border divides are shared out in proportion to score.
+        Counts of a bin that a new border divides are shared out in proportion to score; AUC and AP are those of the
+        bins.
         """
         if not curves:
             raise ValueError("no curve to pool")
@@ -82,8 +79,10 @@ class Curve:
             picks = np.searchsorted(mass, np.linspace(0, mass[-1], bins - 1))
             edges = np.concatenate([coarse[np.minimum(picks, coarse.size - 1)], edges[[0, -1]], common])
             edges = np.unique(edges)[::-1]
-        positives, negatives = (np.rint(c).astype(np.int64) for c in _shared_out(curves, edges))
-        return cls(edges, np.diff(positives, prepend=0), np.diff(negatives, prepend=0))
+        positives, negatives = (np.diff(np.rint(c), prepend=0).astype(np.int64) for c in _shared_out(curves, edges))
+        return cls(
+            edges, positives, negatives, binned_auc(positives, negatives), binned_ap(edges, positives, negatives)
+        )
 
     @property
     def n_forged(self) -> int:
@@ -108,39 +107,6 @@ class Curve:
         at = np.array([border])
         return tuple(float(_interpolated(self.thresholds, count, at)[0]) for count in (self.positives, self.negatives))
 
-    def auc(self) -> float:
-        """Pixel AUC, exact; NaN where one class is absent."""
-        pairs = self.n_forged * self.n_pristine
-        if not pairs:
-            return math.nan
-        shared = int(np.dot(self.positives, self.negatives))
-        return (_pairs_across(self.positives, self.negatives) + self.concordance * shared) / pairs
-
-    def average_precision(self) -> float:
-        """Average precision as in scikit-learn; NaN without forged pixels.
-
-        A bin that is one tied score is one step. In any other bin the k-th of m forged pixels is taken to have
-        f + n (1 - 2 c (1 - (k - 1/2) / m)) pristine ones above it (f above the bin, n in it, c the concordance),
-        and its precisions are summed in closed form with the digamma function.
-        """
-        from scipy.special import digamma
-
-        if not self.n_forged:
-            return math.nan
-        filled = self.positives > 0
-        m, n = self.positives[filled].astype(np.float64), self.negatives[filled].astype(np.float64)
-        tp, fp = np.cumsum(self.positives)[filled] - m, np.cumsum(self.negatives)[filled] - n
-        upper = np.concatenate([[np.inf], self.thresholds[:-1]]).astype(np.float32)
-        tied = (upper == _above(self.thresholds))[filled]
-        # precision of the k-th is (tp + k) / (offset + slope k), its sum over k = 1..m a difference of digammas
-        spread = 2 * self.concordance * n / m
-        slope = 1 + spread
-        offset = tp + fp + n * (1 - 2 * self.concordance) - spread / 2
-        ratio = offset / slope
-        smooth = (m + (tp - ratio) * (digamma(ratio + m + 1) - digamma(ratio + 1))) / slope
-        step = m * (tp + m) / (tp + m + fp + n)
-        return float(np.where(tied, step, smooth).sum() / self.n_forged)
-
     def best(self) -> tuple[float, float, float]:
         """(threshold, F1, IoU) of the best threshold, as `Ranking.best`; NaN without forged pixels."""
         if not self.n_forged:
@@ -156,13 +122,13 @@ class Curve:
         gaps[0] = _ordinal(self.thresholds[:1])[0]
         columns = [c.astype("<u4").view(np.uint8).reshape(-1, 4).T for c in (gaps, self.positives, self.negatives)]
         body = zlib.compress(np.concatenate(columns).tobytes(), 6)
-        return HEADER.pack(VERSION, self.thresholds.size, self.concordance) + body
+        return HEADER.pack(VERSION, self.thresholds.size, self.auc, self.ap) + body
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Curve:
         """The curve that `to_bytes` wrote. Raises ValueError for damaged bytes or another version."""
         try:
-            version, size, concordance = HEADER.unpack_from(data)
+            version, size, auc, ap = HEADER.unpack_from(data)
             if version != VERSION:
                 raise ValueError(f"a stored curve has format {version}, this code reads {VERSION}; run again")
             flat = np.frombuffer(zlib.decompress(data[HEADER.size :]), np.uint8).reshape(3, 4, size)
@@ -172,7 +138,7 @@ class Curve:
             np.ascontiguousarray(column.T).view("<u4").ravel().astype(np.int64) for column in flat
         )
         gaps[1:] *= -1
-        return cls(_from_ordinal(np.cumsum(gaps)), positives, negatives, concordance)
+        return cls(_from_ordinal(np.cumsum(gaps)), positives, negatives, auc, ap)
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,48 +220,48 @@ class Evidence:
         return cls(**values)
 
 
-def _edges(ranking: Ranking) -> list[np.ndarray]:
-    """Bin borders that follow the data: see Curve."""
-    values, ties, fp = ranking.values, ranking.ties, ranking.fp
-    heavy = ranking.count * SHARE > ranking.positives.size
-    isolated = [values[heavy], _above(values[heavy])]
-    if values.size:
-        # a run: forged scores without a pristine one between them or tied with them
-        start = np.ones(values.size, bool)
-        start[1:] = (fp[1:] != fp[:-1]) | (ties[1:] > 0) | (ties[:-1] > 0)
-        if np.count_nonzero(start) <= EXACT_RUNS:
-            end = np.append(start[1:], True)
-            next_negative = ranking.negatives.size - fp[end] + ties[end]
-            above_runs = ranking.negatives[next_negative[next_negative < ranking.negatives.size]]
-            tied = values[ties > 0]
-            runs = [values[start], above_runs, tied, _above(tied)]
-            return isolated + runs + _quantiles(ranking.positives, 256) + _quantiles(ranking.negatives, 256)
-    return isolated + _quantiles(ranking.positives, SHARE, TOP_RANKS) + _quantiles(ranking.negatives, SHARE, TOP_RANKS)
+def binned_auc(positives: np.ndarray, negatives: np.ndarray) -> float:
+    """AUC of bins in descending order, pairs within a bin counting half; NaN where one class is absent."""
+    pairs = int(positives.sum()) * int(negatives.sum())
+    below = negatives.sum() - np.cumsum(negatives)
+    return (int(np.dot(positives, below)) + int(np.dot(positives, negatives)) / 2) / pairs if pairs else math.nan
 
 
-def _quantiles(ordered: np.ndarray, share: int, top: int = 1) -> list[np.ndarray]:
-    """Scores at every 1/share of an ascending class, denser at the top, and borders above heavily tied ones."""
+def binned_ap(thresholds: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> float:
+    """Average precision of bins in descending order; NaN without positives.
+
+    A bin that is one tied score is one step. In any other bin with m forged and n pristine pixels the k-th forged one
+    is taken to have n (k - 1/2) / m pristine ones of the bin above it: its precision is a ratio of two linear
+    functions of k, and their sum over k a difference of digamma functions.
+    """
+    from scipy.special import digamma
+
+    if not positives.any():
+        return math.nan
+    filled = positives > 0
+    m, n = positives[filled].astype(np.float64), negatives[filled].astype(np.float64)
+    tp, fp = np.cumsum(positives)[filled] - m, np.cumsum(negatives)[filled] - n
+    upper = np.concatenate([[np.inf], thresholds[:-1]]).astype(np.float32)
+    tied = (upper == _above(thresholds))[filled]
+    slope = 1 + n / m
+    ratio = (tp + fp - n / m / 2) / slope
+    smooth = (m + (tp - ratio) * (digamma(ratio + m + 1) - digamma(ratio + 1))) / slope
+    step = m * (tp + m) / (tp + m + fp + n)
+    return float(np.where(tied, step, smooth).sum() / positives.sum())
+
+
+def _quantiles(ordered: np.ndarray) -> np.ndarray:
+    """Bin borders for one class in ascending order: at every 1/1024 of it, and just above each heavily tied score."""
     if not ordered.size:
-        return []
-    step = ordered.size / share
-    ranks = step * np.arange(1, share + 1)
-    if top > 1:
-        growing = top * np.exp(np.arange(math.ceil(top * math.log(max(step, 1))) + 1) / top)
-        ranks = np.concatenate([np.arange(1, top + 1), growing[growing < step * top], ranks])
-    ranks = np.unique(np.clip(np.ceil(ranks).astype(np.int64), 1, ordered.size))
+        return ordered
+    ranks = np.unique(np.ceil(np.arange(1, SHARE + 1) * (ordered.size / SHARE)).astype(np.int64))
     picks = ordered[ordered.size - ranks]
-    return [picks, _above(picks[1:][picks[1:] == picks[:-1]])]
+    return np.concatenate([picks, _above(picks[1:][picks[1:] == picks[:-1]])])
 
 
 def _histogram(ordered: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Counts of an ascending class in bins with these descending lower borders."""
     return np.diff(ordered.size - np.searchsorted(ordered, edges, "left"), prepend=0)
-
-
-def _pairs_across(positives: np.ndarray, negatives: np.ndarray) -> int:
-    """(forged, pristine) pairs in different bins with the forged pixel in the higher one."""
-    below = negatives.sum() - np.cumsum(negatives)
-    return int(np.dot(positives, below))
 
 
 def _interpolated(thresholds: np.ndarray, counts: np.ndarray, at: np.ndarray) -> np.ndarray:

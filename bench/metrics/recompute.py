@@ -19,8 +19,7 @@ def image_metrics(evidence: Evidence, protocol: str | Protocol) -> dict[str, flo
     """The metrics of one image under a protocol, with the keys of `evaluate`.
 
     {} where the protocol does not count the image (authentic, failed, or the model was not applicable); NaN for a
-    metric that is undefined or has no meaning for this kind of map. Fixed-threshold metrics, AUC, best F1 and best
-    IoU equal `evaluate`; AP deviates by the within-bin interpolation (see Curve).
+    metric that is undefined or has no meaning for this kind of map. All values equal those of `evaluate`.
     """
     protocol = find(protocol)
     if evidence.status != "ok" or not evidence.tampered:
@@ -40,7 +39,7 @@ def image_metrics(evidence: Evidence, protocol: str | Protocol) -> dict[str, flo
         result |= protocol.fixed(tp, fp, n_forged - tp, n_pristine - fp)
     if set(protocol.metrics) & set(RANKING):
         threshold, f1, iou = curve.best()
-        result |= {"auc": curve.auc(), "ap": curve.average_precision()}
+        result |= {"auc": curve.auc, "ap": curve.ap}
         result |= {"best_f1": f1, "best_iou": iou, "best_threshold": threshold}
     return result
 
@@ -81,5 +80,5 @@ def set_metrics(evidences: Iterable[Evidence], protocol: str | Protocol) -> dict
         n_pristine = sum(e.curve.n_pristine for e in tampered)
         tp, fp = float(counts[0]), float(counts[1])
         result["pooled_f1"] = protocol.fixed(tp, fp, n_forged - tp, n_pristine - fp)["f1"]
-        result["pooled_auc"] = type(tampered[0].curve).pooled([e.curve for e in tampered]).auc()
+        result["pooled_auc"] = type(tampered[0].curve).pooled([e.curve for e in tampered]).auc
     return result
