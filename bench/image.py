@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import tempfile
@@ -78,6 +79,14 @@ class ForensicImage:
     def luminance(self) -> np.ndarray:
         """Float32 (H, W), 0..255: .299 R + .587 G + .114 B, not rounded (ITU-R BT.601, as in JPEG)."""
         return self.rgb.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) over size, pixels and JPEG bytes: equal for images no localizer can tell apart."""
+        content = hashlib.sha256("{}x{} ".format(*self.shape).encode())
+        content.update(np.ascontiguousarray(self.rgb))
+        content.update(self.jpeg or b"")
+        return content.hexdigest()
 
     @cached_property
     def dct(self) -> JpegCoefficients | None:

@@ -1,0 +1,150 @@
+"""Write perturbed images for a tool that lives elsewhere.
+
+DIR/images/ receives one file an image and perturbation: JPEG results as their very bytes, all others as PNG.
+DIR/manifest.json says what each file is. Let the tool write one score map a file into DIR/maps/, named like the
+file (image.jpg -> image.npy, .npz, .png or .tiff), then score them with: python -m bench run --models maps:DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from bench import __version__
+from bench.data import Sample, TestSet, open_test_sets
+from bench.image import ForensicImage, ImageError, read_image
+from bench.perturb import Perturbation, parse
+from bench.plan import limited
+
+PNG_MAGIC = b"\x89PNG"
+PNG_RGB8 = b"\x08\x02"  # bit depth and colour type, bytes 24 and 25 of the file
+NOT_PORTABLE = re.compile(r"[^A-Za-z0-9]+")
+
+
+class ExportError(RuntimeError):
+    """An export that cannot be written; the message names the file."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `python -m bench export`."""
+    parser.add_argument("--data", default="builtin", help="builtin, NAME:ROOT, folder:IMAGES,MASKS; joined by commas")
+    parser.add_argument(
+        "--perturbations", default="standard", help="a grid's name, or e.g. 'jpeg:90,70;blur:3+noise:5'"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder to write; an export there is extended"
+    )
+    parser.add_argument("--limit", type=int, help="at most this many images of each test set, evenly spread")
+    parser.add_argument("--seed", type=int, default=0, help="seed of random perturbations (default 0)")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Exit code 0 when every image was written, 1 when some could not be read."""
+    perturbations = parse(args.perturbations)
+    test_sets = open_test_sets(args.data)
+    jobs = [(t, sample) for t in test_sets for sample in limited(t.samples, args.limit)]
+    if not jobs:
+        raise ExportError(f"nothing to export: --data {args.data} with this --limit holds no usable image")
+    entries, failures = export(jobs, perturbations, args.out, args.seed)
+    for failure in failures:
+        print(f"not exported: {failure}", file=sys.stderr)
+    print(f"{len(entries)} images of {len(jobs) - len(failures)} photos in {args.out / 'images'}")
+    print(f"put one score map a file into {args.out / 'maps'}; then: python -m bench run --models maps:{args.out}")
+    return 1 if failures else 0
+
+
+def export(
+    jobs: list[tuple[TestSet, Sample]], perturbations: list[Perturbation], out: Path, seed: int = 0
+) -> tuple[list[dict], list[str]]:
+    """Write every image of `jobs` under every perturbation, and the manifest last.
+
+    Returns the manifest's entries of this export, and a line on each photo that could not be read. Entries of
+    an earlier export into the same folder stay in its manifest. Raises ExportError for a foreign manifest.json.
+    """
+    from tqdm import tqdm
+
+    known = _read_manifest(out / "manifest.json")
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    entries, failures = [], []
+    for test_set, sample in tqdm(jobs, unit="photo", file=sys.stderr, dynamic_ncols=True):
+        try:
+            photo = read_image(sample.image)
+        except ImageError as error:
+            failures.append(str(error))
+            continue
+        original = Path(sample.image).read_bytes()
+        for perturbation in perturbations:
+            image = perturbation.apply(photo, (test_set.name, sample.id), seed)
+            suffix, data = _encode(image, original)
+            file = f"images/{_stem(test_set.name, sample.id, perturbation.spec, image)}{suffix}"
+            _write(out / file, data)
+            entries.append(
+                {
+                    "test_set": test_set.name,
+                    "image": sample.id,
+                    "spec": perturbation.spec,
+                    "seed": seed,
+                    "file": file,
+                    "sha256": hashlib.sha256(data).hexdigest(),
+                    "content": image.digest,
+                    "height": image.shape[0],
+                    "width": image.shape[1],
+                }
+            )
+    merged = {_coordinates(entry): entry for entry in [*known, *entries]}
+    manifest = {"format": 1, "suite": __version__, "images": list(merged.values())}
+    _write(out / "manifest.json", json.dumps(manifest, indent=1).encode() + b"\n")
+    return entries, failures
+
+
+def _encode(image: ForensicImage, original: bytes) -> tuple[str, bytes]:
+    """File suffix and bytes: the JPEG's own, the original PNG's where any reader sees these pixels in it, or a PNG."""
+    if image.jpeg is not None:
+        return ".jpg", image.jpeg
+    bgr = cv2.cvtColor(image.rgb, cv2.COLOR_RGB2BGR)
+    if original.startswith(PNG_MAGIC) and original[24:26] == PNG_RGB8:
+        stored = cv2.imdecode(np.frombuffer(original, np.uint8), cv2.IMREAD_UNCHANGED)
+        if stored is not None and np.array_equal(stored, bgr):
+            return ".png", original
+    return ".png", cv2.imencode(".png", bgr)[1].tobytes()
+
+
+def _stem(test_set: str, image: str, spec: str, content: ForensicImage) -> str:
+    """A file name for every file system and tool: ASCII, no dots, short, distinct even where case is ignored.
+
+    The start of the content's digest makes it distinct, and keeps an old map from passing for one of new content.
+    """
+    readable = [NOT_PORTABLE.sub("-", part).strip("-") for part in (test_set, image, spec)]
+    return "_".join([readable[0][:24], readable[1][-60:], readable[2][:40], content.digest[:12]])
+
+
+def _coordinates(entry: dict) -> tuple:
+    return entry["test_set"], entry["image"], entry["spec"], entry["seed"]
+
+
+def _read_manifest(path: Path) -> list[dict]:
+    """The entries of an earlier export; none where there was no export."""
+    if not path.exists():
+        return []
+    try:
+        entries = json.loads(path.read_bytes())["images"]
+        for entry in entries:
+            _coordinates(entry)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ExportError(f"{path}: not the manifest of an export; choose another --out or remove it") from error
+    return entries
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write whole or not at all."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
