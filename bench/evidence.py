@@ -8,12 +8,16 @@ import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bench.image import ScoreMap
 from bench.metrics import protocols
 from bench.metrics.kernel import Ranking
+
+if TYPE_CHECKING:
+    from bench.severity import Severity
 
 SHARE = 1024  # a bin holds at most this fraction of a class, a tied score aside
 HEADER = struct.Struct("<BIdd")
@@ -116,6 +120,10 @@ class Curve:
         at = int(np.argmax(iou))
         return float(self.thresholds[at]), float(2 * tp[at] / (self.n_forged + fp[at] + tp[at])), float(iou[at])
 
+    def best_threshold(self) -> float:
+        """The threshold of the best F1, `score >= threshold`; NaN without forged pixels."""
+        return self.best()[0]
+
     def to_bytes(self) -> bytes:
         """A compact versioned form: differences of ordered float bits and the counts, bytes transposed, zlib."""
         gaps = -np.diff(_ordinal(self.thresholds), prepend=_ordinal(self.thresholds[:1]))
@@ -177,28 +185,46 @@ class Evidence:
             raise ValueError(f"evidence with status {self.status!r} and {'no ' * (self.curve is None)}curve")
 
     @classmethod
-    def measure(cls, score: ScoreMap, mask: np.ndarray | None, **about) -> Evidence:
+    def measure(
+        cls,
+        score: ScoreMap,
+        mask: np.ndarray | None,
+        *,
+        tampered: bool | None = None,
+        severity: Severity | None = None,
+        **about,
+    ) -> Evidence:
         """Evidence of a score map.
 
-        mask: bool (H, W), True = forged, or None for an authentic image. A map of another size is brought to it.
+        mask: bool (H, W), True = forged; None, or all False with `tampered` False, for an authentic image. A map of
+            another size is brought to that of the mask.
         about: the remaining fields (model, test_set, image, perturbation, seconds, ...). Extras of the score map that
-        are not plain numbers, texts or short lists of them (arrays the size of the image) are not kept.
+            are not plain numbers, texts or short lists of them (arrays the size of the image) are not kept.
+        Raises ValueError for forged pixels in an image that is said to be authentic.
         """
-        if mask is not None:
-            score = score.resized(*mask.shape)
-        truth = np.zeros(score.values.shape, bool) if mask is None else mask
-        curve = Curve.from_scores(score.values, truth, protocols.borders(score.kind))
+        tampered = mask is not None if tampered is None else tampered
+        mask = np.zeros(score.values.shape, bool) if mask is None else mask
+        if not tampered and mask.any():
+            raise ValueError(
+                f"{about.get('image', 'an image')} is authentic, yet its mask has {mask.sum()} forged pixels"
+            )
+        score = score.resized(*mask.shape)
         extras = {**_plain_extras(score.extras), **about.pop("extras", {})}
-        image_score = None if score.image_score is None else float(score.image_score)
         return cls(
             **about,
-            tampered=mask is not None,
-            curve=curve,
+            **_measured(severity),
+            tampered=tampered,
+            curve=Curve.from_scores(score.values, mask, protocols.borders(score.kind)),
             kind=score.kind,
-            image_score=image_score,
+            image_score=None if score.image_score is None else float(score.image_score),
             max_score=float(score.values.max()),
             extras=extras,
         )
+
+    @classmethod
+    def unscored(cls, status: str, reason: str, *, severity: Severity | None = None, **about) -> Evidence:
+        """Evidence that there is no score map: status "failed" or "not_applicable", and why."""
+        return cls(status=status, reason=reason, **about, **_measured(severity))
 
     def to_row(self) -> dict[str, object]:
         """A flat dict of str, int, float, bytes and None, one entry a field, for one row of a database."""
@@ -248,6 +274,10 @@ def binned_ap(thresholds: np.ndarray, positives: np.ndarray, negatives: np.ndarr
     smooth = (m + (tp - ratio) * (digamma(ratio + m + 1) - digamma(ratio + 1))) / slope
     step = m * (tp + m) / (tp + m + fp + n)
     return float(np.where(tied, step, smooth).sum() / positives.sum())
+
+
+def _measured(severity: Severity | None) -> dict[str, object]:
+    return {} if severity is None else {"psnr": severity.psnr, "ssim": severity.ssim, "bytes": severity.bytes}
 
 
 def _quantiles(ordered: np.ndarray) -> np.ndarray:

@@ -93,7 +93,7 @@ NATIVE = Protocol(
         "a pixel is called forged where its probability exceeds 0.5 (logit above 0)."
     ),
     metrics=FIXED + RANKING,
-    set_metrics=("image_auc", "image_ap", "pooled_auc", "pooled_f1"),
+    set_metrics=("image_auc", "image_ap", "pooled_auc", "pooled_ap", "pooled_f1"),
     limits={"probability": (1.0, 0.5), "logit": (1.0, 0.0)},
     fixed=plain,
 )

@@ -49,8 +49,9 @@ def set_metrics(evidences: Iterable[Evidence], protocol: str | Protocol) -> dict
 
     image_auc, image_ap: tampered against authentic images by image-level score (the localizer's own where it has
         one, else the maximum of its map); NaN without both kinds of image.
-    pooled_auc, pooled_f1: all pixels of all tampered images in one ranking (pooled_f1 at the protocol's threshold);
-        NaN for maps of kind "score", whose values are not comparable between images.
+    pooled_auc, pooled_ap, pooled_f1: all pixels of all tampered images in one ranking (pooled_f1 at the protocol's
+        threshold and exact, the others from pooled curves); NaN for maps of kind "score", whose values are not
+        comparable between images.
     n_tampered, n_authentic: the images counted. {} where the protocol has no set metrics.
     """
     protocol = find(protocol)
@@ -68,6 +69,7 @@ def set_metrics(evidences: Iterable[Evidence], protocol: str | Protocol) -> dict
         "image_auc": ranking.auc(),
         "image_ap": ranking.average_precision() if both else math.nan,
         "pooled_auc": math.nan,
+        "pooled_ap": math.nan,
         "pooled_f1": math.nan,
         "n_tampered": len(tampered),
         "n_authentic": len(scored) - len(tampered),
@@ -80,5 +82,6 @@ def set_metrics(evidences: Iterable[Evidence], protocol: str | Protocol) -> dict
         n_pristine = sum(e.curve.n_pristine for e in tampered)
         tp, fp = float(counts[0]), float(counts[1])
         result["pooled_f1"] = protocol.fixed(tp, fp, n_forged - tp, n_pristine - fp)["f1"]
-        result["pooled_auc"] = type(tampered[0].curve).pooled([e.curve for e in tampered]).auc
+        pooled = type(tampered[0].curve).pooled([e.curve for e in tampered])
+        result |= {"pooled_auc": pooled.auc, "pooled_ap": pooled.ap}
     return result
