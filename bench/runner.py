@@ -39,12 +39,21 @@ class RunnerError(RuntimeError):
 
 @dataclass
 class Outcome:
-    """What a job brings back. Times in seconds: `busy` is the job's whole wall time, set-up of models aside."""
+    """What a job brings back: cells as (key, row of `Evidence.to_row`), thumbnails, and seconds.
+
+    busy: the job's wall time, building models aside; localizing: the part of it that the localizers took.
+    """
 
     job: int
-    cells: list[tuple[str, Evidence]] = field(default_factory=list)
+    cells: list[tuple[str, dict]] = field(default_factory=list)
     pictures: list[tuple[str, str, bytes]] = field(default_factory=list)
     busy: float = 0.0
+    localizing: float = 0.0
+
+    def add(self, key: str, evidence: Evidence) -> None:
+        """Take in one cell, encoded here so that the parent has only to write it."""
+        self.cells.append((key, evidence.to_row()))
+        self.localizing += evidence.seconds
 
 
 @dataclass
@@ -72,9 +81,8 @@ def run_jobs(jobs: list[Job], store: Store, *, workers: int, backend: str, progr
         before = time.perf_counter()
         store.commit(outcome.cells, outcome.pictures)
         tally.commits += time.perf_counter() - before
-        spent = sum(evidence.seconds for _, evidence in outcome.cells)
-        tally.localizers += spent
-        tally.harness += outcome.busy - spent
+        tally.localizers += outcome.localizing
+        tally.harness += outcome.busy - outcome.localizing
         progress(len(outcome.cells))
     return tally
 
@@ -98,7 +106,10 @@ def _outcomes(jobs: list[Job], workers: int, backend: str) -> Iterator[Outcome]:
                     yield from _engine({number: job}, 2, backend)
                 except TerminatedWorkerError:
                     reason = "the worker process died (out of memory, or killed)"
-                    yield Outcome(number, [(key, _failed(job, m, p, reason)) for key, m, p in job.keys])
+                    outcome = Outcome(number)
+                    for key, model, perturbation in job.keys:
+                        outcome.add(key, _failed(job, model, perturbation, reason))
+                    yield outcome
 
 
 def _engine(pending: dict[int, Job], workers: int, backend: str) -> Iterator[Outcome]:
@@ -152,7 +163,8 @@ def measure(number: int, job: Job, single_thread: bool) -> Outcome:
         truth = job.test_set.read_mask(job.sample)
         outcome.pictures.append(("truth", place, thumbnails.mask(truth)))
     except Exception as error:
-        outcome.cells = [(key, _failed(job, m, p, _reason(error))) for key, m, p in job.keys]
+        for key, model, perturbation in job.keys:
+            outcome.add(key, _failed(job, model, perturbation, _reason(error)))
         outcome.busy = time.perf_counter() - start
         return outcome
     for perturbation, pairs in job.todo:
@@ -161,11 +173,12 @@ def measure(number: int, job: Job, single_thread: bool) -> Outcome:
             distance = severity(original, image)
             outcome.pictures.append(("photo", f"{place}|{perturbation.spec}", thumbnails.photo(image.rgb)))
         except Exception as error:
-            outcome.cells += [(key, _failed(job, m, perturbation, _reason(error))) for key, m in pairs]
+            for key, model in pairs:
+                outcome.add(key, _failed(job, model, perturbation, _reason(error)))
             continue
         for key, name in pairs:
             evidence, pictures = _cell(job, key, name, built[name], perturbation, image, truth, distance)
-            outcome.cells.append((key, evidence))
+            outcome.add(key, evidence)
             outcome.pictures += pictures
     outcome.busy = time.perf_counter() - start
     return outcome
@@ -197,9 +210,9 @@ def _cell(
             score,
             truth,
             tampered=job.sample.mask is not None,
+            severity=distance,
             seconds=seconds,
             peak_mb=peak.megabytes,
-            severity=distance,
             **_coordinates(job, name, perturbation),
         )
         return evidence, _pictures(key, score, evidence)
@@ -212,8 +225,7 @@ def _cell(
 
 
 def _pictures(key: str, score: ScoreMap, evidence: Evidence) -> list[tuple[str, str, bytes]]:
-    best = evidence.curve.best_threshold() if evidence.tampered else None
-    predicted = thumbnails.prediction(score, best)
+    predicted = thumbnails.prediction(score, evidence.curve.best_threshold())
     shown = [("score", key, thumbnails.score(score.values, score.kind))]
     return shown + ([("prediction", key, predicted)] if predicted else [])
 
@@ -230,11 +242,11 @@ def _coordinates(job: Job, model: str, perturbation: Perturbation) -> dict:
 
 def _unscored(job, model, perturbation, status, reason, seconds, distance) -> Evidence:
     return Evidence.unscored(
-        status=status,
-        reason=reason,
+        status,
+        reason,
+        severity=distance,
         tampered=job.sample.mask is not None,
         seconds=seconds,
-        severity=distance,
         **_coordinates(job, model, perturbation),
     )
 

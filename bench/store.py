@@ -7,7 +7,6 @@ counts as done.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -119,10 +118,10 @@ class Store:
         query = "select key from asked join evidence using (key) where status in ('ok', 'not_applicable')"
         return {key for (key,) in self.connection.execute(query)}
 
-    def commit(self, cells: Iterable[tuple[str, Evidence]], thumbnails: Iterable[tuple[str, str, bytes]]) -> None:
-        """Store measured cells and their thumbnails in one transaction: all of them or none."""
+    def commit(self, cells: Iterable[tuple[str, dict]], thumbnails: Iterable[tuple[str, str, bytes]]) -> None:
+        """Store cells (key, row of `Evidence.to_row`) and thumbnails (what, key, bytes) in one transaction."""
         marks = ",".join("?" * len(_COLUMNS))
-        rows = [_row(key, evidence) for key, evidence in cells]
+        rows = [tuple({**row, "key": key}[name] for name in _COLUMNS) for key, row in cells]
         with self._guard(), self.connection:
             self.connection.executemany(f"insert or replace into evidence values ({marks})", rows)
             self.connection.executemany("insert or replace into thumbnail values (?,?,?)", list(thumbnails))
@@ -140,9 +139,7 @@ class Store:
             " where asked.model = ? and asked.test_set = ? order by position"
         )
         for row in self.connection.execute(query, (model, test_set)):
-            values = dict(zip(_COLUMNS[1:], row, strict=True))
-            values["extras"] = json.loads(values["extras"])
-            yield Evidence.from_row(values)
+            yield Evidence.from_row(dict(zip(_COLUMNS[1:], row, strict=True)))
 
     def cells(self):
         """One row a cell of the request, as a DataFrame; status "skipped" where nothing was measured."""
@@ -151,7 +148,8 @@ class Store:
         query = (
             "select asked.key, asked.model, asked.test_set, asked.image, source, asked.tampered,"
             " family as perturbation, level, spec, coalesce(status, 'skipped') as status,"
-            " coalesce(reason, 'not run') as reason, kind, seconds, peak_mb, psnr, ssim, bytes from asked left join evidence using (key) order by position"
+            " coalesce(reason, 'not run') as reason, kind, seconds, peak_mb,"
+            " psnr, ssim, bytes from asked left join evidence using (key) order by position"
         )
         return pd.read_sql_query(query, self.connection).astype({"tampered": bool})
 
@@ -184,9 +182,3 @@ class _DiskGuard:
                 f"{self.path}: {error}; everything committed before is safe: "
                 "free space (or mend the folder) and run the same command again"
             ) from error
-
-
-def _row(key: str, evidence: Evidence) -> tuple:
-    values = {**evidence.to_row(), "key": key}
-    values["extras"] = json.dumps(values["extras"], sort_keys=True)
-    return tuple(values[name] for name in _COLUMNS)
