@@ -1,8 +1,9 @@
 """Write perturbed images for a tool that lives elsewhere.
 
 DIR/images/ receives one file an image and perturbation: JPEG results as their very bytes, all others as PNG.
-DIR/manifest.json says what each file is. Let the tool write one score map a file into DIR/maps/, named like the
-file (image.jpg -> image.npy, .npz, .png or .tiff), then score them with: python -m bench run --models maps:DIR
+DIR/manifest.json says what each file is. Let the tool, which must ignore an EXIF rotation as masks do, write
+one score map a file into DIR/maps/, named like the file (image.jpg -> image.npy, .npz, .png or .tiff). Then
+score them: python -m bench run --models maps:DIR, with the same data, perturbations and seed.
 """
 
 from __future__ import annotations
