@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.mpc.backbone import HRFormer
+from models.mpc.backbone import HRFormer, resize
 from models.mpc.head import Decoder
 
 
@@ -28,13 +27,18 @@ class MPC(nn.Module):
 
     def fuse(self, features: list[Tensor]) -> Tensor:
         """The encoder's four maps to one, (B, 1024, H/4, W/4): bilinear, corners aligned."""
-        size = features[0].shape[2:]
-        resized = [F.interpolate(x, size, mode="bilinear", align_corners=True) for x in features[1:]]
-        return torch.cat([features[0], *resized], dim=1)
+        return torch.cat(_at_one_size(features), dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: RGB (B, 3, H, W) in 0..1, no mean or standard deviation removed.
 
         Returns logits (B, 1, H/4, W/4, rounded up), positive = forged.
         """
-        return self.decoder(self.fuse(self.encoder(x)))
+        features = self.encoder(x)
+        if self.training or torch.is_grad_enabled():
+            return self.decoder(self.fuse(features))
+        return self.decoder.classify(_at_one_size(features))
+
+
+def _at_one_size(features: list[Tensor]) -> list[Tensor]:
+    return [resize(x, features[0].shape[2:]) for x in features]
