@@ -1,0 +1,274 @@
+"""A made-up run with everything a report has to show: failures, methods without a threshold, skipped and contaminated models."""
+
+import io
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from reports import RunView
+
+SPECS = (
+    "identity jpeg:90 jpeg:70 jpeg:50 resize:0.75 resize:0.5 blur:3 blur:5 blur:7 "
+    "noise:3 noise:5 noise:10 jpeg:70+resize:0.5 resize:0.5+jpeg:70 gamma:1.4"
+).split()
+PSNR = dict(zip(SPECS, [np.inf, 41, 36, 33.5, 34, 29, 35, 31, 28.5, 38.6, 34.1, 28.1, 28, 28.4, 24], strict=True))
+SKILL = {
+    "mpc": (0.82, 0.25, "probability"),
+    "ela": (0.35, 0.9, "score"),
+    "ghost": (0.45, 0.8, "score"),
+    "zero": (0.55, 1.0, "probability"),
+    "noise-median": (0.4, 0.7, "score"),
+    "copy-move-dense": (0.5, 0.35, "probability"),
+    "deep-rival": (0.75, 0.5, "probability"),
+}
+PROTOCOLS = [
+    {
+        "name": "native",
+        "version": "1",
+        "title": "Per image, the localizer's own threshold",
+        "description": "Each metric is computed on every tampered image at the localizer's own threshold and "
+        "averaged over images; authentic images are not counted.",
+    },
+    {
+        "name": "polarity-free",
+        "version": "2",
+        "title": "Better of the map and the inverted map",
+        "description": "As native, but every image takes the better of the score map and the inverted score map.",
+    },
+]
+FIXED = ("f1", "iou", "mcc")
+METRICS = ("f1", "iou", "auc", "mcc", "best_f1", "best_threshold")
+SETS = {"builtin": (9, 3), "field": (16, 0)}
+
+
+def family_and_level(spec):
+    parts = [part.partition(":") for part in spec.split("+")]
+    return "+".join(p[0] for p in parts), "+".join(p[2] for p in parts)
+
+
+def encoded(array, form):
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, form, quality=70)
+    return buffer.getvalue()
+
+
+class Thumbnails:
+    """Draws what is asked for, always the same for the same key."""
+
+    size = (96, 144)
+
+    def blob(self, image, shift=0.0):
+        rng = np.random.default_rng(sum(map(ord, image)))
+        y, x = np.mgrid[: self.size[0], : self.size[1]]
+        cy, cx = rng.uniform(30, 66), rng.uniform(40, 104)
+        radius = np.hypot((y - cy) / rng.uniform(12, 26), (x - cx - 20 * shift) / rng.uniform(16, 34))
+        return np.clip(1.6 - radius, 0, 1)
+
+    def __call__(self, what, key):
+        image = key.split("|")[2 if what in ("score", "prediction") else 1]
+        if what == "photo":
+            rng = np.random.default_rng(len(key) + sum(map(ord, image)))
+            y, x = np.mgrid[: self.size[0], : self.size[1]]
+            base = np.stack([120 + 90 * np.sin((x * a + y * b) / 30) for a, b in rng.uniform(-1, 1, (3, 2))], axis=2)
+            base += 45 * (self.blob(image) > 0.6)[:, :, None]
+            return encoded(np.clip(base + rng.normal(0, 8, base.shape), 0, 255).astype(np.uint8), "JPEG")
+        if what == "truth":
+            return None if "authentic" in image else encoded(np.uint8(255 * (self.blob(image) > 0.6)), "PNG")
+        score = self.blob(image, shift=(sum(map(ord, key)) % 10) / 10)
+        if what == "prediction":
+            return encoded(np.uint8(255 * (score > 0.5)), "PNG")
+        return encoded(np.uint8(255 * score), "PNG")
+
+
+def interval(values, rng):
+    if len(values) == 0:
+        return np.nan, np.nan, np.nan
+    means = rng.choice(values, (300, len(values))).mean(axis=1)
+    return float(np.mean(values)), float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
+
+
+def make_run(label="default run", *, models=tuple(SKILL), sets=None, specs=SPECS, seed=0, lift=0.0):
+    """A RunView of random but plausible numbers; `sets` maps a name to its count of tampered and authentic images."""
+    rng = np.random.default_rng(seed)
+    sets = SETS if sets is None else sets
+    cells, rows = [], []
+    for test_set, (tampered, authentic) in sets.items():
+        images = [f"forged_{i:02d}" for i in range(tampered)] + [f"authentic_{i:02d}" for i in range(authentic)]
+        difficulty = dict(zip(images, rng.normal(0, 0.13, len(images)), strict=True))
+        for model in models:
+            skill, fragile, kind = SKILL[model]
+            for spec in specs:
+                family, level = family_and_level(spec)
+                damage = fragile * min(max(44 - PSNR[spec], 0) / 30, 1)
+                for image in images:
+                    status, reason = "ok", ""
+                    if model == "ghost" and family != "identity" and "jpeg" not in family:
+                        status, reason = "not_applicable", "no JPEG history"
+                    if model == "zero" and spec == "blur:7" and image.endswith(("03", "05")):
+                        status, reason = "failed", "MemoryError: 3.1 GB asked for <grid> & not available"
+                    cell = {
+                        "key": f"{label}|{test_set}|{image}|{model}|{spec}",
+                        "model": model,
+                        "test_set": test_set,
+                        "image": image,
+                        "source": image,
+                        "tampered": image.startswith("forged"),
+                        "perturbation": family,
+                        "level": level,
+                        "spec": spec,
+                        "status": status,
+                        "reason": reason,
+                        "seconds": 0.05 + 0.4 * skill * rng.uniform(0.9, 1.2),
+                        "peak_mb": 200 * skill + 40 * rng.uniform(),
+                        "psnr": PSNR[spec] + rng.normal(0, 0.5),
+                        "ssim": 0.9,
+                        "bytes": 30000 if "jpeg" in family else np.nan,
+                        "kind": kind,
+                    }
+                    cells.append(cell)
+                    if status != "ok" or not cell["tampered"]:
+                        continue
+                    base = float(
+                        np.clip(skill + lift - damage * 0.6 + difficulty[image] + rng.normal(0, 0.08), 0.02, 0.98)
+                    )
+                    for protocol in PROTOCOLS:
+                        bonus = 0.04 if protocol["name"] == "polarity-free" else 0.0
+                        f1 = min(base + bonus, 1.0)
+                        numbers = {
+                            "f1": f1,
+                            "iou": f1 / (2 - f1),
+                            "auc": min(0.45 + 0.55 * f1, 1.0),
+                            "mcc": 1.1 * f1 - 0.1,
+                            "best_f1": min(f1 + 0.08, 1.0),
+                            "best_threshold": rng.uniform(),
+                        }
+                        common = {
+                            c: cell[c] for c in ("model", "test_set", "image", "source", "tampered", "perturbation")
+                        }
+                        common |= {"level": level, "spec": spec, "seed": 0, "protocol": protocol["name"]}
+                        for metric in METRICS:
+                            undefined = kind == "score" and metric in FIXED
+                            rows.append(common | {"metric": metric, "value": np.nan if undefined else numbers[metric]})
+    cells, results = pd.DataFrame(cells), pd.DataFrame(rows)
+    return RunView(
+        label=label,
+        about=about(models),
+        summary=summarise(cells, results, rng, sets),
+        results=results,
+        cells=cells,
+        models=cards(models),
+        test_sets=[test_set_card(name, *counts) for name, counts in sets.items()],
+        protocols=PROTOCOLS,
+        thumbnail=Thumbnails(),
+    )
+
+
+def summarise(cells, results, rng, sets):
+    """The summary table as the harness makes it, one row per model, set, perturbation, protocol and metric."""
+    per_metric = {key: group["value"].dropna().to_numpy() for key, group in
+                  results.groupby(["model", "test_set", "spec", "protocol", "metric"])}  # fmt: skip
+    summary = []
+    for (model, test_set, family, level, spec), group in cells.groupby(
+        ["model", "test_set", "perturbation", "level", "spec"], sort=False
+    ):
+        tampered = group[group["tampered"]]
+        failed, absent = (int((tampered["status"] == s).sum()) for s in ("failed", "not_applicable"))
+        for protocol in PROTOCOLS:
+            for metric in METRICS:
+                values = per_metric.get((model, test_set, spec, protocol["name"], metric), np.empty(0))
+                mean, low, high = interval(values, rng)
+                summary.append(
+                    {
+                        "model": model,
+                        "test_set": test_set,
+                        "perturbation": family,
+                        "level": level,
+                        "spec": spec,
+                        "protocol": protocol["name"],
+                        "metric": metric,
+                        "mean": mean,
+                        "low": low,
+                        "high": high,
+                        "n": len(values),
+                        "n_failed": failed,
+                        "n_not_applicable": len(tampered) - failed - len(values) if len(tampered) else absent,
+                        "n_skipped": 1 if test_set == "field" else 0,
+                        "contaminated": model == "deep-rival" and test_set == "field",
+                    }
+                )
+    summary = pd.DataFrame(summary)
+    groups = summary.groupby(["test_set", "spec", "protocol", "metric"])["mean"]
+    return summary.assign(rank=groups.rank(ascending=False, method="min"))
+
+
+def about(models):
+    return {
+        "format": 1,
+        "suite": "0.1.0",
+        "request": {
+            "models": ",".join(models),
+            "data": "builtin,field:photos",
+            "perturbations": "standard",
+            "limit": None,
+            "seed": 0,
+            "device": "cpu",
+            "backend": "loky",
+            "workers": 2,
+        },
+        "started": "2026-11-21T04:05:06+00:00",
+        "finished": "2026-11-21T04:09:10+00:00",
+        "revision": "0a1b2c3d4e5f60718293a4b5c6d7e8f901234567",
+        "versions": {"python": "3.11.7", "torch": "2.13.0+cpu", "numpy": "2.4.6", "opencv-python": "5.0.0.93"},
+        "machine": {"system": "Linux", "processor": "Xeon", "cores": 2},
+        "cells": {"asked": 2940, "reused": 12, "ok": 2600, "failed": 2},
+        "seconds": {"wall": 243.7, "localizers": 421.4, "harness": 27.1, "overhead": 0.0643},
+        "models": [],
+    }
+
+
+def cards(models):
+    found = [
+        {
+            "name": name,
+            "title": {"mpc": "MPC (HRFormer-Small, shipped)", "ela": "Error level analysis"}.get(name, name.title()),
+            "paper": "Krawetz, Black Hat 2007" if name == "ela" else "https://doi.org/10.1000/made.up",
+            "year": 2020,
+            "summary": f"What {name} looks for, in one sentence with <angle> & ampersand.",
+            "licence": "MIT",
+            "groups": ("baselines",),
+            "trained_on": ("field",) if name == "deep-rival" else (),
+            "status": "run",
+            "reason": "",
+        }
+        for name in models
+    ]
+    skipped = {
+        "name": "mpc-catnet",
+        "title": "MPC (authors' CAT-Net protocol weights)",
+        "paper": "Lou et al., TIFS 2025",
+        "year": 2025,
+        "summary": "The authors' checkpoint.",
+        "licence": "not stated",
+        "groups": (),
+        "trained_on": ("casia2",),
+        "status": "skipped",
+        "reason": "MPC_CATNet_stage2_weights.pth is missing: get it from https://example.org/weights, put it into weights/",
+    }
+    return [*found, skipped]
+
+
+def test_set_card(name, tampered, authentic):
+    return {
+        "name": name,
+        "title": {"builtin": "Built-in demonstration set"}.get(name, f"{name.title()} photographs"),
+        "n_tampered": tampered,
+        "n_authentic": authentic,
+        "defects": []
+        if name == "builtin"
+        else [{"file": "a&b_17.png", "problem": "mask is 511x512, image is 512x512"}],
+        "demonstration": name == "builtin",
+        "note": "Forged by this program from ten sample photos." if name == "builtin" else "",
+        "licence": "CC BY 2.0" if name == "builtin" else "research only",
+        "citation": "" if name == "builtin" else "Doe & Roe, 100% forged photographs, https://doi.org/10.1000/field",
+    }
