@@ -1,4 +1,4 @@
-"""The cards of test sets, `datasets/*.toml`: where the files lie, how they pair up, how a mask is read.
+r'''The cards of test sets, `datasets/*.toml`: where the files lie, how they pair up, how a mask is read.
 
 A card (every key that has no default is required; patterns are Python regular expressions, matched without
 regard to case against the whole path below the set's root, with forward slashes):
@@ -8,17 +8,18 @@ regard to case against the whole path below the set's root, with forward slashes
     licence = "..."                # terms in one line
     citation = "..."
     page = "https://..."           # where a person gets the set
+    layout = """..."""             # the official layout, for a person to read
     role = "test"                  # or "train" (default "test")
     note = "..."                   # default ""
 
     [[tampered]]                   # one or more groups of forged images
-    image = 'image/(?P<key>\\d+)t\\.tif'
-    mask = 'mask/(?P<key>\\d+)forged\\.tif'   # its pair has the same text in every named group both have
+    image = 'image/(?P<key>\d+)t\.tif'
+    mask = 'mask/(?P<key>\d+)forged\.tif'   # its pair has the same text in every named group both have
     kind = "copy-move"             # "splice", "copy-move", "removal", "real-life", ... (default "")
     source = "{key}"               # the photo it came from, from named groups (default: the image's id)
 
     [[authentic]]                  # any number of groups of authentic images
-    image = 'image/(?P<key>\\d+)\\.tif'
+    image = 'image/(?P<key>\d+)\.tif'
     source = "{key}"
 
     [mask]
@@ -27,14 +28,14 @@ regard to case against the whole path below the set's root, with forward slashes
     forged = "above"               # forged pixels are "above" the threshold (default), or the others: "below"
     size = "equal"                 # another size than the image's: a defect (default), or "resize" (nearest)
 
-    [counts]                       # what the official release holds
+    [counts]                       # image files of the official release, the known defects among them
     tampered = 100
     authentic = 100
 
     [[known_defects]]              # files that are known to be unusable in the official release
     files = ["image/41t.tif"]
     problem = "the mask has another size"
-"""
+'''
 
 from __future__ import annotations
 
@@ -95,11 +96,12 @@ class Card:
     licence: str
     citation: str
     page: str
+    layout: str
     role: str = "test"
     note: str = ""
     tampered: tuple[Group, ...] = ()
     authentic: tuple[Group, ...] = ()
-    mask: MaskRule = MaskRule()
+    mask: MaskRule = field(default_factory=MaskRule)
     counts: dict[str, int] = field(default_factory=dict)
     known_defects: dict[str, str] = field(default_factory=dict)  # file -> problem
 
@@ -113,7 +115,7 @@ def load(path: Path) -> Card:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CardError(f"{path}: not valid TOML: {error}") from error
     _check_keys(path, "", table, [f.name for f in fields(Card)])
-    texts = {key: _text(path, table, key) for key in ("name", "title", "licence", "citation", "page")}
+    texts = {key: _text(path, table, key) for key in ("name", "title", "licence", "citation", "page", "layout")}
     if texts["name"] != path.stem:
         raise CardError(f'{path}: name: is "{texts["name"]}"; it must be the file\'s name, "{path.stem}"')
     groups = {}

@@ -40,7 +40,9 @@ from bench import builtin
 from bench.cards import FOLDER, Card, Group, MaskRule, load, load_all
 from bench.image import ImageError, read_image
 
-IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .tif .tiff .bmp .webp .ppm .pgm .gif .jp2 .avif".split())
+IMAGE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".jp2", ".avif")
+)
 MASK_SUFFIXES = ("", "_gt", "_mask", "_edgemask")  # what may follow the image's stem in the name of its mask
 AUTHENTIC_PREFIX, AUTHENTIC_FOLDER = "auth_", "authentic"
 MIN_SIDE = 8  # pixels; a JPEG block
@@ -82,7 +84,10 @@ class Defect:
 
 @dataclass
 class TestSet:
-    """The usable images of a set, and the defects of the others."""
+    """The usable images of a set, and the defects of the others.
+
+    found: number of "tampered" and "authentic" image files, usable or not.
+    """
 
     __test__ = False  # not a test class, whatever pytest thinks of its name
 
@@ -95,7 +100,8 @@ class TestSet:
     licence: str = ""
     citation: str = ""
     card: Card | None = None
-    rule: MaskRule = MaskRule()
+    rule: MaskRule = field(default_factory=MaskRule)
+    found: dict[str, int] = field(default_factory=dict)
 
     @property
     def tampered(self) -> list[Sample]:
@@ -225,7 +231,9 @@ def open_builtin() -> TestSet:
         for e in entries
     ]
     licence = "; ".join(f"{name}: {photo.credit}" for name, photo in builtin.PHOTOS.items())
-    return TestSet("builtin", "Built-in demonstration set", samples, [], True, note, licence)
+    tampered = sum(entry.mask is not None for entry in entries)
+    found = {"tampered": tampered, "authentic": len(entries) - tampered}
+    return TestSet("builtin", "Built-in demonstration set", samples, [], True, note, licence, found=found)
 
 
 def open_card(card: Card, root: Path) -> TestSet:
@@ -239,13 +247,12 @@ def open_card(card: Card, root: Path) -> TestSet:
         for name, match in _matches(group.image, files):
             found.add(name, files[name], None, "authentic", _source(group, match))
     if not found.samples:
-        expected = ", ".join(group.image.pattern for group in card.tampered + card.authentic)
         raise DataError(
             f"{root}: holds no usable image of {card.title} ({len(found.defects)} defects); "
-            f"expected files like {expected}; get the set from {card.page}"
+            f"get the set from {card.page} and unpack it as:\n{card.layout.rstrip()}"
         )
     about = dict(note=card.note, licence=card.licence, citation=card.citation, card=card, rule=card.mask)
-    return TestSet(card.name, card.title, found.samples, found.defects, **about)
+    return TestSet(card.name, card.title, found.samples, found.defects, found=found.counts, **about)
 
 
 def open_folder(images: Path, masks: Path | None = None) -> TestSet:
@@ -264,7 +271,7 @@ def open_folder(images: Path, masks: Path | None = None) -> TestSet:
     if not found.samples:
         first = "".join(f"; {defect.file}: {defect.problem}" for defect in found.defects[:1])
         raise DataError(f"{images}: holds no usable image ({len(found.defects)} defects{first})")
-    return TestSet(name, f"Folder {name}", found.samples, found.defects)
+    return TestSet(name, f"Folder {name}", found.samples, found.defects, found=found.counts)
 
 
 @dataclass
@@ -277,12 +284,14 @@ class _Found:
     samples: list[Sample] = field(default_factory=list)
     defects: list[Defect] = field(default_factory=list)
     ids: set[str] = field(default_factory=set)
+    counts: dict[str, int] = field(default_factory=lambda: {"tampered": 0, "authentic": 0})
 
     def reject(self, file: str, problem: str) -> None:
         self.defects.append(Defect(self.test_set, file, problem, file in self.known))
 
     def add(self, file: str, image: Path, mask: Path | None, kind: str = "", source: str = "") -> None:
         """Take the pair, or reject it when a header does not fit. `file`: path below the root, names it."""
+        self.counts["authentic" if mask is None else "tampered"] += 1
         try:
             size = image_size(image)
             if min(size) < MIN_SIDE:
@@ -309,6 +318,7 @@ def _add_tampered(found: _Found, group: Group, files: dict[str, Path]) -> None:
         if len(candidates) == 1:
             found.add(name, files[name], files[candidates[0]], group.kind, _source(group, match))
         else:
+            found.counts["tampered"] += 1
             names = ", ".join(candidates)
             found.reject(name, f"{len(candidates)} masks: {names}; keep one" if candidates else "no mask")
     for name in sorted(name for names in masks.values() for name in names):
@@ -335,7 +345,9 @@ def _add_folder_pairs(found: _Found, files: dict[str, Path], masks: dict[str, Pa
         used.update(candidates)
         if len(candidates) == 1:
             found.add(name, path, masks[candidates[0]])
-        elif candidates:
+            continue
+        found.counts["tampered"] += 1
+        if candidates:
             found.reject(name, f"{len(candidates)} masks: {', '.join(sorted(candidates))}; keep one")
         else:
             found.reject(name, f"no mask; add {short}.png, or call it {AUTHENTIC_PREFIX}{short} if authentic")

@@ -77,9 +77,7 @@ def sensor_noise(values: np.ndarray, rng: np.random.Generator, noise_std: float)
     noise_std is the standard deviation at mid-grey (Foi et al., IEEE TIP 2008, without their clipping model).
     """
     level = np.arange(256, dtype=np.float32)
-    spread = np.float32(noise_std) * np.sqrt(
-        np.float32(READ_SHARE) + np.float32(1 - READ_SHARE) * level / 128
-    )
+    spread = np.float32(noise_std) * np.sqrt(np.float32(READ_SHARE) + np.float32(1 - READ_SHARE) * level / 128)
     noise = rng.standard_normal(values.shape, dtype=np.float32)
     noise *= spread[values]
     noise += values
@@ -100,9 +98,7 @@ def bayer(
     return cv2.cvtColor(raw, code)
 
 
-def compress(
-    rgb: np.ndarray, quality: int, grid: tuple[int, int] = (0, 0), subsampling: str = "4:2:0"
-) -> np.ndarray:
+def compress(rgb: np.ndarray, quality: int, grid: tuple[int, int] = (0, 0), subsampling: str = "4:2:0") -> np.ndarray:
     """One JPEG round trip whose 8x8 block borders lie at rows grid[0] + 8k and columns grid[1] + 8k."""
     top, left = -grid[0] % 8, -grid[1] % 8
     padded = cv2.copyMakeBorder(rgb, top, 0, left, 0, cv2.BORDER_REPLICATE) if top or left else rgb
@@ -117,9 +113,7 @@ def random_crop(rgb: np.ndarray, rng: np.random.Generator, height: int, width: i
     if factor > 1:
         size = (max(width, round(rgb.shape[1] * factor)), max(height, round(rgb.shape[0] * factor)))
         rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR)
-    top, left = (
-        int(rng.integers(have - want + 1)) for have, want in zip(rgb.shape, (height, width), strict=False)
-    )
+    top, left = (int(rng.integers(have - want + 1)) for have, want in zip(rgb.shape, (height, width), strict=False))
     return rgb[top : top + height, left : left + width].copy()
 
 
@@ -139,9 +133,7 @@ def random_shape_mask(
     if not 0 < area < 1:
         raise ValueError(f"area is a share of the image between 0 and 1, got {area}")
     shape = shape or SHAPES[rng.integers(len(SHAPES))]
-    outline = _outline(
-        rng, shape, stretch=1 + 1.2 * rng.random() * (1 - area), aspect=width / height, area=area
-    )
+    outline = _outline(rng, shape, stretch=1 + 1.2 * rng.random() * (1 - area), aspect=width / height, area=area)
     place = rng.random(2)
     size = np.array([width, height])
     radius = math.sqrt(area * height * width)
@@ -320,9 +312,7 @@ def _check(rgb: np.ndarray, mask: np.ndarray) -> None:
         raise ValueError(f"the mask must be bool {rgb.shape[:2]}, got {mask.dtype} {mask.shape}")
 
 
-def _overlap(
-    host: tuple, donor: tuple, shift: tuple[int, int]
-) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+def _overlap(host: tuple, donor: tuple, shift: tuple[int, int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     """Slices of host and donor that meet when the donor's origin is put at `shift` of the host."""
     there, here = [], []
     for big, small, start in zip(host[:2], donor[:2], shift, strict=True):
@@ -384,9 +374,7 @@ def _transform(
     whole = np.clip(np.stack([source_x >> 5, source_y >> 5], axis=2), -32768, 32767).astype(np.int16)
     part = ((source_y & 31) * 32 + (source_x & 31)).astype(np.uint16)
     moved = cv2.remap(rgb, whole, part, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    cover = cv2.remap(
-        mask.astype(np.uint8) * 255, whole, part, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
-    )
+    cover = cv2.remap(mask.astype(np.uint8) * 255, whole, part, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     return moved, cover > 127
 
 
@@ -424,15 +412,11 @@ def _fill_by_example(
         picks = rng.integers(tops.size, size=tries)
         candidates = list(zip(tops[picks].tolist(), lefts[picks].tolist(), strict=True))
         near = [(top + dy, left + dx) for dy, dx in offsets[-4:]]
-        candidates += [
-            at for at in near if 0 <= at[0] <= height - size and 0 <= at[1] <= width - size and usable[at]
-        ]
+        candidates += [at for at in near if 0 <= at[0] <= height - size and 0 <= at[1] <= width - size and usable[at]]
         here = result[window]
         best = min(
             candidates,
-            key=lambda at: int(
-                (np.square(rgb[at[0] : at[0] + size, at[1] : at[1] + size] - here).sum(2) * have).sum()
-            ),
+            key=lambda at: int((np.square(rgb[at[0] : at[0] + size, at[1] : at[1] + size] - here).sum(2) * have).sum()),
         )
         offsets.append((best[0] - top, best[1] - left))
         patch = rgb[best[0] : best[0] + size, best[1] : best[1] + size]

@@ -42,9 +42,7 @@ def test_demosaicing_keeps_the_sampled_colour_and_averages_the_others(colour_fil
                     expected = rgb[r, c, channel]
                     assert result[r, c, channel] == expected
                     continue
-                near = [
-                    (r + i, c + j) for i in (-1, 0, 1) for j in (-1, 0, 1) if plane[r + i, c + j] == channel
-                ]
+                near = [(r + i, c + j) for i in (-1, 0, 1) for j in (-1, 0, 1) if plane[r + i, c + j] == channel]
                 if channel == 1:
                     near = [(i, j) for i, j in near if abs(i - r) + abs(j - c) == 1]
                 expected = np.mean([rgb[i, j, channel] for i, j in near])
@@ -70,9 +68,7 @@ def test_block_borders_lie_where_the_grid_says(grid):
 
 def test_a_camera_history_is_a_function_of_the_generator():
     options = dict(noise_std=3, demosaic=True, quality=85, grid=(2, 3), scale=0.75)
-    first, second, other = (
-        forge.camera_history(photo(), np.random.default_rng(s), **options) for s in (5, 5, 6)
-    )
+    first, second, other = (forge.camera_history(photo(), np.random.default_rng(s), **options) for s in (5, 5, 6))
     assert np.array_equal(first, second)
     assert not np.array_equal(first, other)
     assert first.shape == (90, 120, 3)
@@ -183,9 +179,7 @@ def test_copy_move_turns_counter_clockwise_and_scales():
         back = np.array([round(r) - 60 - shift[0], round(c) - 60 - shift[1]]) / scale
         sy = 60 + back[0] * np.cos(turn) + back[1] * np.sin(turn)
         sx = 60 + back[1] * np.cos(turn) - back[0] * np.sin(turn)
-        expected = [
-            ndimage.map_coordinates(rgb[:, :, k].astype(float), [[sy], [sx]], order=1)[0] for k in range(3)
-        ]
+        expected = [ndimage.map_coordinates(rgb[:, :, k].astype(float), [[sy], [sx]], order=1)[0] for k in range(3)]
         assert np.abs(image[round(r), round(c)] - expected).max() < 3
 
 
