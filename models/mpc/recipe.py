@@ -1,0 +1,231 @@
+"""The recipe of an MPC training: every choice that decides the result, read from a TOML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from models.mpc.backbone import VARIANTS as BACKBONES
+from models.mpc.head import HEADS
+from models.mpc.losses import VARIANTS, VIEWS
+
+FOLDER = Path(__file__).parent / "recipes"
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be followed; the message names the file, the key and the fix."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """backbone, head: as in `models.mpc.network.MPC`. drop_path: the randomness that makes the views of stage 1."""
+
+    backbone: str = "small"
+    head: str = "catnet"
+    drop_path: float = 0.2
+
+
+@dataclass(frozen=True)
+class Data:
+    """held_back: share of the photos used for validation only. The rest: `models.mpc.forgeries.Presentation`."""
+
+    held_back: float = 0.06
+    frame: int = 512
+    native: float = 0.25
+    least: int = 256
+    augment: float = 0.75
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What both stages have. crop: side of the training samples in pixels, a multiple of 32.
+
+    The learning rate rises linearly to `lr` over `warmup` steps, stays, and falls linearly to zero over the last
+    `cooldown` share of the steps; so a training can be continued to another length until it begins to fall.
+    average: decay of the moving average of the weights, which is what is validated and exported (0: no averaging).
+    precision: "float32" or "bfloat16" (autocast).
+    """
+
+    steps: int = 1000
+    batch: int = 8
+    crop: int = 160
+    lr: float = 1e-4
+    weight_decay: float = 0.01
+    warmup: int = 0
+    cooldown: float = 0.0
+    average: float = 0.0
+    precision: str = "float32"
+
+
+@dataclass(frozen=True)
+class ContrastStage(Stage):
+    """Stage 1, the encoder: see `models.mpc.losses.pixel_contrast`."""
+
+    variant: str = "released"
+    views: tuple[str, ...] = VIEWS
+    temperature: float = 0.1
+    samples: int = 5000
+
+
+@dataclass(frozen=True)
+class HeadStage(Stage):
+    """Stage 2, the head: see `models.mpc.losses.focal_loss`.
+
+    backbone_mode: the frozen encoder has no gradient in either case. "released": it stays in train mode as in the
+    authors' code, so batch-norm statistics go on adapting and stochastic depth stays active. "eval": it is fixed.
+    """
+
+    alpha: float = 0.5
+    gamma: float = 2.0
+    backbone_mode: str = "released"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training. seed decides weights, forgeries, their order and every random draw."""
+
+    seed: int = 0
+    network: Network = field(default_factory=Network)
+    data: Data = field(default_factory=Data)
+    contrast: ContrastStage = field(default_factory=ContrastStage)
+    head: HeadStage = field(default_factory=HeadStage)
+
+    def stage(self, name: str) -> ContrastStage | HeadStage:
+        """The settings of the stage "contrast" or "head"."""
+        return getattr(self, name)
+
+    def replaced(self, steps: int | None = None, seed: int | None = None) -> Recipe:
+        """The recipe with another number of steps (of both stages) or another seed; None keeps it."""
+        recipe = self
+        if steps is not None:
+            contrast = dataclasses.replace(self.contrast, steps=steps)
+            recipe = dataclasses.replace(recipe, contrast=contrast, head=dataclasses.replace(self.head, steps=steps))
+        return recipe if seed is None else dataclasses.replace(recipe, seed=seed)
+
+
+def read_recipe(path: str | os.PathLike) -> Recipe:
+    """The recipe in a TOML file, or the shipped one of that name (`small`). Left-out keys have their defaults.
+
+    Raises RecipeError: no such file, not TOML, an unknown key (the nearest is named), a value out of its range.
+    """
+    file = Path(path)
+    if not file.exists() and (FOLDER / f"{path}.toml").exists():
+        file = FOLDER / f"{path}.toml"
+    try:
+        table = tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        shipped = ", ".join(sorted(p.stem for p in FOLDER.glob("*.toml")))
+        raise RecipeError(f"{file}: cannot be read ({error.strerror}); shipped recipes: {shipped}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{file}: not a TOML file ({error})") from error
+    try:
+        recipe = _filled(Recipe, table, "")
+        _check(recipe)
+    except RecipeError as error:
+        raise RecipeError(f"{file}: {error}") from error
+    return recipe
+
+
+def differences(ours: Recipe, theirs: dict) -> list[str]:
+    """`key: here X, there Y` for every key in which a recipe and a stored one (as dict) differ."""
+    here, there = _flat(dataclasses.asdict(ours)), _flat(theirs)
+    return [
+        f"{key}: here {here.get(key, 'absent')}, there {there.get(key, 'absent')}"
+        for key in sorted({*here, *there})
+        if _plain(here.get(key)) != _plain(there.get(key))
+    ]
+
+
+def learning_rate(stage: Stage, step: int) -> float:
+    """The learning rate of step 0 .. steps - 1."""
+    rate = stage.lr * min(1.0, (step + 1) / (stage.warmup + 1))
+    left = stage.cooldown * stage.steps
+    return rate * min(1.0, (stage.steps - step) / left) if left else rate
+
+
+def _filled(cls: type, table: dict, prefix: str):
+    """A dataclass filled from a TOML table, checked key by key."""
+    hints = typing.get_type_hints(cls)
+    for key in table:
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, n=1, cutoff=0.5)
+            hint = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(hints)}"
+            raise RecipeError(f"unknown key {prefix}{key}; {hint}")
+    values = {}
+    for key, value in table.items():
+        kind = hints[key]
+        if dataclasses.is_dataclass(kind):
+            if not isinstance(value, dict):
+                raise RecipeError(f"{prefix}{key} is a table ([{key}]), not a value")
+            values[key] = _filled(kind, value, f"{prefix}{key}.")
+        elif isinstance(kind, types.GenericAlias):
+            if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+                raise RecipeError(f"{prefix}{key} is a list of strings, got {value!r}")
+            values[key] = tuple(value)
+        elif kind is float and type(value) is int:
+            values[key] = float(value)
+        elif type(value) is not kind:
+            raise RecipeError(f"{prefix}{key} is of type {kind.__name__}, got {value!r}")
+        else:
+            values[key] = value
+    return cls(**values)
+
+
+def _check(recipe: Recipe) -> None:
+    choices = {
+        "network.backbone": (recipe.network.backbone, BACKBONES),
+        "network.head": (recipe.network.head, HEADS),
+        "contrast.variant": (recipe.contrast.variant, VARIANTS),
+        "head.backbone_mode": (recipe.head.backbone_mode, ("released", "eval")),
+        "contrast.precision": (recipe.contrast.precision, ("float32", "bfloat16")),
+        "head.precision": (recipe.head.precision, ("float32", "bfloat16")),
+        **{f"contrast.views[{i}]": (view, VIEWS) for i, view in enumerate(recipe.contrast.views)},
+    }
+    for key, (value, known) in choices.items():
+        if value not in known:
+            raise RecipeError(f"{key} is {value!r}; known: {', '.join(known)}")
+    if not recipe.contrast.views:
+        raise RecipeError(f"contrast.views is empty; known: {', '.join(VIEWS)}")
+    for name in ("contrast", "head"):
+        stage = recipe.stage(name)
+        ranges = {
+            "steps": stage.steps >= 1,
+            "batch": stage.batch >= 2,  # batch normalization
+            "crop": stage.crop >= 32 and stage.crop % 32 == 0,
+            "lr": stage.lr > 0,
+            "weight_decay": stage.weight_decay >= 0,
+            "warmup": stage.warmup >= 0,
+            "cooldown": 0 <= stage.cooldown <= 1,
+            "average": 0 <= stage.average < 1,
+        }
+        for key, fine in ranges.items():
+            if not fine:
+                raise RecipeError(f"{name}.{key} is out of its range: {getattr(stage, key)!r}")
+    data = recipe.data
+    shares = {"held_back": data.held_back, "native": data.native, "augment": data.augment}
+    for key, value in shares.items():
+        if not 0 <= value <= 1:
+            raise RecipeError(f"data.{key} is a share between 0 and 1, got {value!r}")
+    if not 32 <= data.least <= data.frame:
+        raise RecipeError(f"data.least must be between 32 and data.frame ({data.frame}), got {data.least}")
+    if not 0 <= recipe.network.drop_path < 1:
+        raise RecipeError(f"network.drop_path is a probability below 1, got {recipe.network.drop_path!r}")
+    if recipe.contrast.temperature <= 0 or recipe.contrast.samples < 2:
+        raise RecipeError("contrast.temperature must be positive and contrast.samples at least 2")
+
+
+def _flat(table: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in table.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def _plain(value):
+    return list(value) if isinstance(value, tuple) else value
