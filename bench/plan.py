@@ -20,9 +20,10 @@ from bench.provenance import code_digest
 
 @dataclass(frozen=True)
 class PlannedModel:
-    """A localizer that can run: how workers build it, and what its results depend on."""
+    """A localizer that can run: how it is called in tables, how workers build it, what its results depend on."""
 
     name: str
+    request: str
     identity: str
     weights: str | None
     network: bool

@@ -50,6 +50,8 @@ def main(args: argparse.Namespace) -> int:
     """Exit code 0 when every cell was measured or is not applicable, 1 when some failed, 2 when nothing can run."""
     started, clock = provenance.now(), time.perf_counter()
     names = models.expand(args.models)
+    if len({_label(name) for name in names}) < len(names):
+        raise UsageError("two maps:DIR folders have the same last name; rename one, tables tell them apart by it")
     perturbations = parse(args.perturbations)
     test_sets = [_limited(t, args.limit) for t in open_test_sets(args.data)]
     planned, skipped = _plan_models(names, _weights_option(args.weights, names), args.device)
@@ -68,7 +70,8 @@ def main(args: argparse.Namespace) -> int:
             "format": 1,
             "suite": __version__,
             "request": {
-                "models": args.models, "data": _without_paths(args.data), "perturbations": args.perturbations,
+                "models": ",".join(map(_label, names)), "data": _without_paths(args.data),
+                "perturbations": args.perturbations,
                 "limit": args.limit, "seed": args.seed, "device": args.device, "backend": args.backend,
                 "workers": workers,
             },
@@ -113,10 +116,16 @@ def _plan_models(names: list[str], weights: dict[str, str], device: str):
         try:
             built = models.build(name, weights=weights.get(name), device=device)
         except models.WeightsError as error:
-            skipped[name] = str(error)
+            skipped[_label(name)] = str(error)
             continue
-        planned.append(plan.PlannedModel(name, built.identity(), weights.get(name), hasattr(built, "network")))
+        network = hasattr(built, "network")
+        planned.append(plan.PlannedModel(_label(name), name, built.identity(), weights.get(name), network))
     return planned, skipped
+
+
+def _label(name: str) -> str:
+    """How a requested model is called in tables: `maps:DIR` by its last folder, because a run may be published."""
+    return f"maps:{Path(name.removeprefix('maps:')).resolve().name}" if name.startswith("maps:") else name
 
 
 def _weights_option(pairs: list[str], names: list[str]) -> dict[str, str]:
@@ -144,8 +153,8 @@ def _asked(cells: list[plan.Cell]) -> list[tuple]:
 
 
 def _model_record(name: str, planned, skipped: dict[str, str]) -> dict:
-    card = models.find(name.partition(":")[0] if name.startswith("maps:") else name).card
-    ready = {p.name: p for p in planned}
+    card = models.find("maps" if name.startswith("maps:") else name).card
+    ready, name = {p.name: p for p in planned}, _label(name)
     return {
         "name": name, "title": card.title, "paper": card.paper, "year": card.year, "summary": card.summary,
         "licence": card.licence, "groups": list(card.groups), "trained_on": list(card.trained_on),

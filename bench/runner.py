@@ -113,7 +113,7 @@ def _outcomes(jobs: list[Job], workers: int, backend: str) -> Iterator[Outcome]:
 
 
 def _engine(pending: dict[int, Job], workers: int, backend: str) -> Iterator[Outcome]:
-    calls = (joblib.delayed(measure)(number, job, workers > 1) for number, job in pending.items())
+    calls = (joblib.delayed(measure)(number, job, workers > 1) for number, job in list(pending.items()))
     if backend in ("loky", "threading"):
         # One thread per worker: the cores are shared out by image, and results do not depend on thread counts.
         extra = {"inner_max_num_threads": 1} if backend == "loky" else {}
@@ -272,7 +272,7 @@ def _built(planned: PlannedModel, device: str) -> models.Localizer | Exception:
                 for other in [k for k, built in _cache.items() if hasattr(built, "network")]:
                     del _cache[other]
             try:
-                _cache[place] = models.build(planned.name, weights=planned.weights, device=device)
+                _cache[place] = models.build(planned.request, weights=planned.weights, device=device)
             except Exception as error:
                 _cache[place] = error
         return _cache[place]

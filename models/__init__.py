@@ -97,6 +97,8 @@ class Localizer:
     @classmethod
     def setting_names(cls) -> tuple[str, ...]:
         """Names of the constructor's settings, `weights` and `device` excluded."""
+        if cls.__init__ is object.__init__:
+            return ()
         names = inspect.signature(cls.__init__).parameters
         return tuple(n for n in names if n not in ("self", "weights", "device"))
 
@@ -150,11 +152,10 @@ def _load_all() -> dict[str, type[Localizer]]:
 
 def register_class(cls: type[Localizer], name: str) -> type[Localizer]:
     """Put a class from outside under `name`; one without a card of its own gets a minimal one."""
-    if "card" in vars(cls):
-        _registry.classes[cls.card.name] = cls
-        return cls
-    doc = (inspect.getdoc(cls) or name).splitlines()[0]
-    return register(name, title=doc, paper="not stated")(cls)
+    if "card" not in vars(cls):
+        cls.card = _minimal_card(cls, name)
+    _registry.classes[cls.card.name] = cls
+    return cls
 
 
 def cards() -> list[ModelCard]:
@@ -236,8 +237,12 @@ def _import_class(module: str, attribute: str) -> type[Localizer]:
     if not (inspect.isclass(cls) and issubclass(cls, Localizer)):
         raise UnknownModel(f"{name} is not a subclass of models.Localizer")
     if "card" not in vars(cls):
-        register(name, title=(inspect.getdoc(cls) or attribute).splitlines()[0], paper="not stated")(cls)
+        cls.card = _minimal_card(cls, name)
     return cls
+
+
+def _minimal_card(cls: type[Localizer], name: str) -> ModelCard:
+    return ModelCard(name, title=(inspect.getdoc(cls) or name).splitlines()[0], paper="not stated")
 
 
 def _source_digest(cls: type) -> str:

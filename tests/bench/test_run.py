@@ -201,7 +201,7 @@ def test_full_disk_says_so_and_keeps_what_is_there(folder, monkeypatch, capsys):
 
     with monkeypatch.context() as patched:
         patched.setattr(Store, "__init__", small_disk)
-        assert run(folder, "toy_localizers:Redness", perturbations="noise:1,2,3,4,5,6,7,8,9") == 2
+        assert run(folder, "toy_localizers:Redness", "--workers", "1", perturbations="noise:1,2,3,4,5,6,7,8,9") == 2
     error = capsys.readouterr().err
     assert "database or disk is full" in error and "run the same command again" in error
     before = len(calls(folder))
