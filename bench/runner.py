@@ -160,7 +160,8 @@ def measure(number: int, job: Job, single_thread: bool) -> Outcome:
     place = f"{job.test_set.name}|{job.sample.id}"
     try:
         original = read_image(job.sample.image)
-        truth = job.test_set.read_mask(job.sample)
+        tampered = job.sample.mask is not None
+        truth = job.test_set.read_mask(job.sample) if tampered else np.zeros(original.shape, bool)
         outcome.pictures.append(("truth", place, thumbnails.mask(truth)))
     except Exception as error:
         for key, model, perturbation in job.keys:
