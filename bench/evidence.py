@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import struct
@@ -65,24 +66,23 @@ class Curve:
 
     @classmethod
     def pooled(cls, curves: Sequence[Curve], bins: int = 4096) -> Curve:
-        """All pixels of several images as one curve of about `bins` bins, the borders that all of them share included.
+        """All pixels of several images as one curve of about `bins` bins.
 
-        Counts of a bin that a new border divides are shared out in proportion to score; AUC and AP are those of the
-        bins.
+        Borders that all of them share (the protocols' thresholds) and heavily tied scores are kept. Counts of a bin
+        that a new border divides are interpolated; AUC and AP are those of the bins.
         """
         if not curves:
             raise ValueError("no curve to pool")
-        common = curves[0].thresholds
-        for curve in curves[1:]:
-            common = np.intersect1d(common, curve.thresholds, assume_unique=True)
-        edges = np.unique(np.concatenate([c.thresholds for c in curves]))[::-1]
-        if edges.size > bins:
-            positives, negatives = _shared_out(curves, edges[:: math.ceil(edges.size / (4 * bins))])
-            coarse = edges[:: math.ceil(edges.size / (4 * bins))]
-            mass = positives / max(positives[-1], 1) + negatives / max(negatives[-1], 1)
-            picks = np.searchsorted(mass, np.linspace(0, mass[-1], bins - 1))
-            edges = np.concatenate([coarse[np.minimum(picks, coarse.size - 1)], edges[[0, -1]], common])
-            edges = np.unique(edges)[::-1]
+        common = functools.reduce(np.intersect1d, [c.thresholds for c in curves])
+        edges = np.unique(np.concatenate([c.thresholds for c in curves]))
+        # every curve has its borders at its own quantiles: every k-th of all of them divides the whole about evenly
+        kept = [edges[:: math.ceil(edges.size / bins)], edges[-1:], common]
+        n_forged, n_pristine = (sum(getattr(c, n) for c in curves) for n in ("n_forged", "n_pristine"))
+        for curve in curves:
+            heavy = (bins * curve.positives > n_forged) | (bins * curve.negatives > n_pristine)
+            value = curve.thresholds[heavy & _tied(curve.thresholds)]
+            kept += [value, _above(value)]
+        edges = np.unique(np.concatenate(kept))[::-1]
         positives, negatives = (np.diff(np.rint(c), prepend=0).astype(np.int64) for c in _shared_out(curves, edges))
         return cls(
             edges, positives, negatives, binned_auc(positives, negatives), binned_ap(edges, positives, negatives)
@@ -106,9 +106,9 @@ class Curve:
     def counts(self, border: float) -> tuple[float, float]:
         """(true positives, false positives) of `score >= border`.
 
-        Exact where `border` is one of the thresholds; inside a bin the counts are in proportion to score.
+        Exact where `border` is one of the thresholds; inside a bin the counts are interpolated.
         """
-        at = np.array([border])
+        at = np.array([border], np.float32) + np.float32(0)
         return tuple(float(_interpolated(self.thresholds, count, at)[0]) for count in (self.positives, self.negatives))
 
     def best(self) -> tuple[float, float, float]:
@@ -267,8 +267,7 @@ def binned_ap(thresholds: np.ndarray, positives: np.ndarray, negatives: np.ndarr
     filled = positives > 0
     m, n = positives[filled].astype(np.float64), negatives[filled].astype(np.float64)
     tp, fp = np.cumsum(positives)[filled] - m, np.cumsum(negatives)[filled] - n
-    upper = np.concatenate([[np.inf], thresholds[:-1]]).astype(np.float32)
-    tied = (upper == _above(thresholds))[filled]
+    tied = _tied(thresholds)[filled]
     slope = 1 + n / m
     ratio = (tp + fp - n / m / 2) / slope
     smooth = (m + (tp - ratio) * (digamma(ratio + m + 1) - digamma(ratio + 1))) / slope
@@ -281,12 +280,20 @@ def _measured(severity: Severity | None) -> dict[str, object]:
 
 
 def _quantiles(ordered: np.ndarray) -> np.ndarray:
-    """Bin borders for one class in ascending order: at every 1/1024 of it, and just above each heavily tied score."""
+    """Bin borders for one class in ascending order: at every 1/1024 of it, and around each heavily tied score."""
     if not ordered.size:
         return ordered
     ranks = np.unique(np.ceil(np.arange(1, SHARE + 1) * (ordered.size / SHARE)).astype(np.int64))
     picks = ordered[ordered.size - ranks]
-    return np.concatenate([picks, _above(picks[1:][picks[1:] == picks[:-1]])])
+    repeated = np.zeros(picks.size + 1, bool)
+    repeated[1:-1] = picks[1:] == picks[:-1]
+    heavy = repeated[1:] | repeated[:-1]
+    # half way to the next lower score: a border at the score itself would leave it at the lower end of its bin, and
+    # interpolation would take the class for higher than it is
+    lower = ordered[np.maximum(ordered.size - ranks - 1, 0)]
+    middle = lower + (picks - lower) / 2
+    borders = np.where(heavy | (middle <= lower) | ~np.isfinite(middle), picks, middle)
+    return np.concatenate([borders, _above(picks[heavy])])
 
 
 def _histogram(ordered: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -295,23 +302,31 @@ def _histogram(ordered: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 
 def _interpolated(thresholds: np.ndarray, counts: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Pixels with score >= each of `at`, linear in score within a bin."""
-    rising = np.cumsum(counts)[::-1]
-    return np.interp(-at, -thresholds.astype(np.float64), np.cumsum(counts).astype(np.float64), left=0, right=rising[0])
+    """Pixels with score >= each of `at` (float32): linear within a bin in the order of the float32 numbers.
+
+    Adjacent floats are a step apart in it, so it is logarithmic towards 0, as saturated probabilities are spread.
+    """
+    total = np.cumsum(counts)
+    return np.interp(-_ordinal(at), -_ordinal(thresholds), total, left=0, right=total[-1])
 
 
 def _shared_out(curves: Sequence[Curve], edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Cumulative forged and pristine counts of all curves at descending borders."""
-    at = edges.astype(np.float64)
-    positives, negatives = np.zeros(at.size), np.zeros(at.size)
+    positives, negatives = np.zeros(edges.size), np.zeros(edges.size)
     for curve in curves:
-        positives += _interpolated(curve.thresholds, curve.positives, at)
-        negatives += _interpolated(curve.thresholds, curve.negatives, at)
+        positives += _interpolated(curve.thresholds, curve.positives, edges)
+        negatives += _interpolated(curve.thresholds, curve.negatives, edges)
     return positives, negatives
 
 
 def _above(values: np.ndarray) -> np.ndarray:
     return np.nextafter(values, np.float32(np.inf))
+
+
+def _tied(thresholds: np.ndarray) -> np.ndarray:
+    """Which bins hold one single score: those whose upper border is the next float."""
+    upper = np.concatenate([[np.inf], thresholds[:-1]]).astype(np.float32)
+    return upper == _above(thresholds)
 
 
 def _ordinal(values: np.ndarray) -> np.ndarray:

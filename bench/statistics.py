@@ -1,0 +1,154 @@
+"""Intervals and comparisons over images: bootstrap of means, paired bootstrap of differences, Holm's correction.
+
+Images forged from one photo are not independent, so whole clusters (source photos) are resampled, each with all of
+its images (Davison and Hinkley, Bootstrap Methods, 1997, section 3.8). Intervals are percentile intervals of the
+resampled means at the expanded level of Hesterberg (The American Statistician 69(4), 2015, section 5): alpha / 2 is
+replaced by Phi(-sqrt(k / (k - 1)) t), t being Student's quantile for k clusters, because the plain percentile
+interval is too narrow when k is small. NaN values are left out everywhere; n counts the finite ones.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Interval(NamedTuple):
+    """A mean and the bounds of its bootstrap interval; NaN where they are undefined."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class Difference(NamedTuple):
+    """Mean of candidate - reference over the n images that both have, its interval and two-sided bootstrap p-value."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    p: float
+
+
+def bootstrap_mean(
+    values: np.ndarray,
+    *,
+    clusters: np.ndarray | None = None,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Mean of the finite values (n,) with its interval.
+
+    clusters: (n,) labels; values of one label are resampled together. None: every value for itself.
+    Mean NaN without a finite value; bounds NaN with fewer than two clusters, from which nothing can be said.
+    """
+    column = np.asarray(values, np.float64).reshape(-1, 1)
+    means, low, high = bootstrap_means(column, clusters=clusters, confidence=confidence, resamples=resamples, seed=seed)
+    return Interval(float(means[0]), float(low[0]), float(high[0]))
+
+
+def bootstrap_means(
+    values: np.ndarray,
+    *,
+    clusters: np.ndarray | None = None,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`bootstrap_mean` of every column of values (n, m) at once: means, lower and upper bounds, each (m,)."""
+    values = np.asarray(values, np.float64)
+    finite = np.isfinite(values)
+    means, low, high = (np.full(values.shape[1], np.nan) for _ in range(3))
+    labels = np.arange(len(values)) if clusters is None else np.asarray(clusters)
+    if len(labels) != len(values):
+        raise ValueError(f"{len(labels)} cluster labels for {len(values)} values")
+    # columns that lack the same images share their clusters and so their resamples
+    patterns, column_of = np.unique(finite, axis=1, return_inverse=True)
+    for at, pattern in enumerate(patterns.T):
+        columns = np.flatnonzero(column_of.ravel() == at)
+        if not pattern.any():
+            continue
+        present = values[np.ix_(pattern, columns)]
+        means[columns] = present.mean(axis=0)
+        sums, sizes = _cluster_sums(present, labels[pattern])
+        if len(sizes) > 1:
+            tail = _tail(confidence, len(sizes))
+            drawn = _resampled(sums, sizes, resamples, seed)
+            low[columns], high[columns] = np.quantile(drawn, (tail, 1 - tail), axis=0)
+    return means, low, high
+
+
+def paired_bootstrap(
+    reference: np.ndarray,
+    candidate: np.ndarray,
+    *,
+    clusters: np.ndarray | None = None,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Difference:
+    """Candidate - reference over the images at which both (n,) are finite, as `bootstrap_mean` of the differences.
+
+    p: twice the smaller share of resamples on one side of zero (those at zero on both), one added to count and
+    resamples so that it is never 0 (Davison and Hinkley, equation 4.11); NaN with fewer than two clusters.
+    """
+    change = np.asarray(candidate, np.float64) - np.asarray(reference, np.float64)
+    finite = np.isfinite(change)
+    mean, low, high = bootstrap_mean(change, clusters=clusters, confidence=confidence, resamples=resamples, seed=seed)
+    p = math.nan
+    if math.isfinite(low):
+        labels = np.arange(change.size) if clusters is None else np.asarray(clusters)
+        drawn = _resampled(*_cluster_sums(change[finite, None], labels[finite]), resamples, seed)
+        beyond = min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))
+        p = min(1.0, 2 * (beyond + 1) / (resamples + 1))
+    return Difference(mean, low, high, int(finite.sum()), p)
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """p-values (m,) adjusted for m comparisons (Holm, Scandinavian Journal of Statistics 6(2), 1979).
+
+    NaN stays NaN and does not count as a comparison.
+    """
+    p_values = np.asarray(p_values, np.float64)
+    adjusted = np.full(p_values.shape, np.nan)
+    order = np.argsort(p_values)[: np.count_nonzero(np.isfinite(p_values))]
+    steps = p_values[order] * np.arange(order.size, 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return adjusted
+
+
+def _cluster_sums(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Per cluster: sum of each column of values (n, m) and number of rows."""
+    _, index = np.unique(labels, return_inverse=True)
+    sizes = np.bincount(index)
+    sums = np.zeros((sizes.size, values.shape[1]))
+    np.add.at(sums, index, values)
+    return sums, sizes
+
+
+def _resampled(sums: np.ndarray, sizes: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Means (resamples, m) of clusters drawn with replacement."""
+    draws = _draws(sizes.size, resamples, seed)
+    return (draws @ sums) / (draws @ sizes)[:, None]
+
+
+@functools.lru_cache(maxsize=4)
+def _draws(clusters: int, resamples: int, seed: int) -> np.ndarray:
+    """How often each cluster is drawn in each resample, float64 (resamples, clusters)."""
+    chosen = np.random.default_rng(seed).integers(0, clusters, (resamples, clusters))
+    chosen += clusters * np.arange(resamples)[:, None]
+    return np.bincount(chosen.ravel(), minlength=resamples * clusters).reshape(resamples, clusters).astype(np.float64)
+
+
+@functools.lru_cache(maxsize=1024)
+def _tail(confidence: float, clusters: int) -> float:
+    """The share of resampled means to leave out on each side."""
+    from scipy.special import ndtr, stdtrit
+
+    student = stdtrit(clusters - 1, (1 + confidence) / 2)
+    return float(ndtr(-math.sqrt(clusters / (clusters - 1)) * student))
