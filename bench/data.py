@@ -184,9 +184,17 @@ def find_card(name: str) -> Card:
     raise DataError(f"unknown test set {name!r}; {hint}known: {', '.join(known)}")
 
 
-def known_cards() -> list[Card]:
-    """All cards of `datasets/`, by name."""
-    return load_all()
+def describe() -> list[dict]:
+    """What `bench list data` shows: the built-in set, folders, and every card of `datasets/`."""
+    rows = [
+        {"name": "builtin", "title": "Built-in demonstration set", "summary": builtin.NOTE},
+        {"name": "folder:IMAGES[,MASKS]", "title": "Your own photos", "summary": "masks are paired by name"},
+    ]
+    for card in load_all():
+        counts = ", ".join(f"{number} {kind}" for kind, number in card.counts.items())
+        row = {"name": f"{card.name}:ROOT", "title": card.title, "summary": counts, "role": card.role}
+        rows.append({**row, "licence": card.licence, "citation": card.citation, "page": card.page})
+    return rows
 
 
 def _items(spec: str) -> Iterator[tuple[str, str, str | None]]:

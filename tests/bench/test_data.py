@@ -9,7 +9,7 @@ from PIL import Image
 from shared import shared_path
 
 from bench import data_commands
-from bench.data import DataError, open_test_sets
+from bench.data import DataError, describe, open_test_sets
 
 TRUTH = np.zeros((40, 50), bool)
 TRUTH[10:20, 5:30] = True
@@ -242,6 +242,12 @@ def test_the_shared_copies_open_as_folders(name):
     assert found.name == name and not found.defects
     assert len(found.samples) == len(images)
     assert len(found.authentic) == sum(image.name.startswith("auth_") for image in images)
+
+
+def test_the_list_of_sets_names_all_of_them():
+    rows = {row["name"]: row for row in describe()}
+    assert {"builtin", "folder:IMAGES[,MASKS]", "coverage:ROOT", "imd2020:ROOT"} <= set(rows)
+    assert rows["coverage:ROOT"]["summary"] == "100 tampered, 100 authentic"
 
 
 # ------------------------------------------------------------------------------------------------ fingerprints
