@@ -305,7 +305,8 @@ class HRFormer(nn.Module):
             VARIANTS[variant].heads,
             VARIANTS[variant].modules,
         )
-        drops = torch.linspace(0, drop_path, BLOCKS_PER_MODULE * sum(modules)).tolist()
+        depth = BLOCKS_PER_MODULE * sum(modules)
+        drops = [drop_path * block / (depth - 1) for block in range(depth)]
         self.conv1 = nn.Conv2d(3, STEM_CHANNELS, 3, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(STEM_CHANNELS)
         self.conv2 = nn.Conv2d(STEM_CHANNELS, STEM_CHANNELS, 3, stride=2, padding=1, bias=False)

@@ -1,0 +1,190 @@
+"""Checkpoints of networks: read without executing code, loaded strictly, saved compactly."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from models import ModelCard, WeightsError, WeightsMissing, weights_folder
+
+CONTAINER_KEYS = ("state_dict", "model_state_dict", "model", "network", "net")
+CONFIG = "config"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Tensors by name as a module's state_dict() names them, floating ones float32, and where they came from.
+
+    digest: SHA-256 of the file, or over names and bytes for a state dict. config: what `save_checkpoint` was
+    given, empty for other files. source: the file's path, or words, for messages.
+    """
+
+    tensors: dict[str, Tensor]
+    digest: str
+    source: str
+    config: dict[str, object] = field(default_factory=dict)
+
+
+def read_checkpoint(weights: str | os.PathLike | Mapping[str, Tensor]) -> Checkpoint:
+    """A checkpoint file (.safetensors, else PyTorch's format) or a state dict.
+
+    In a file the state dict may lie under one of CONTAINER_KEYS, and all names may begin with `module.` (a
+    network saved inside DataParallel). Half-precision tensors become float32.
+
+    Raises WeightsError, naming the file, if it is absent, damaged or truncated, would execute code, or holds no
+    state dict.
+    """
+    if isinstance(weights, Mapping):
+        tensors = _plain(weights, "the state dict")
+        return Checkpoint(tensors, _digest_of_tensors(tensors), "the state dict")
+    path = Path(weights)
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    read = _read_safetensors if path.suffix == ".safetensors" else _read_torch
+    tensors, config = read(path)
+    return Checkpoint(_plain(tensors, str(path)), digest, str(path), config)
+
+
+def load_strictly(
+    network: nn.Module, checkpoint: Checkpoint, others: Mapping[str, Callable[[], nn.Module]] | None = None
+) -> None:
+    """Copy every tensor of the checkpoint into the network.
+
+    others: what else the file might be, in words, and what builds that network; used to explain a failure.
+
+    Raises WeightsError with the first missing, extra and misshapen tensor and the likely cause.
+    """
+    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in checkpoint.tensors.items()}
+    missing = [name for name in wanted if name not in found]
+    extra = [name for name in found if name not in wanted]
+    misshapen = [name for name in wanted if name in found and found[name] != wanted[name]]
+    if not missing and not extra and not misshapen:
+        network.load_state_dict(checkpoint.tensors)
+        return
+    faults = []
+    if missing:
+        faults.append(f"{len(missing)} missing, first {missing[0]} {wanted[missing[0]]}")
+    if extra:
+        faults.append(f"{len(extra)} extra, first {extra[0]} {found[extra[0]]}")
+    if misshapen:
+        name = misshapen[0]
+        faults.append(f"{len(misshapen)} misshapen, first {name}: {found[name]} instead of {wanted[name]}")
+    cause = _likely_cause(wanted, found, others or {})
+    raise WeightsError(f"{checkpoint.source} does not fit {type(network).__name__}: {'; '.join(faults)}; {cause}")
+
+
+def save_checkpoint(path: str | os.PathLike, network: nn.Module, config: Mapping[str, object]) -> None:
+    """Write the network's tensors and `config` (anything JSON can hold) as safetensors, whole or not at all.
+
+    Kernels and matrices are stored in half precision. Vectors (biases, normalization coefficients and running
+    variances, whose range half precision cannot hold) stay float32; they are about 1 % of the values.
+    """
+    path = Path(path)
+    stored = {
+        name: (value.half() if value.is_floating_point() and value.ndim > 1 else value).cpu().contiguous()
+        for name, value in network.state_dict().items()
+    }
+    overflown = [name for name, value in stored.items() if not torch.isfinite(value).all()]
+    if overflown:
+        raise WeightsError(f"{path}: not saved, {overflown[0]} is not finite in half precision")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    save_file(stored, partial, metadata={CONFIG: json.dumps(dict(config), sort_keys=True)})
+    partial.replace(path)
+
+
+def registered_file(card: ModelCard) -> Path:
+    """The card's first weight file below `weights_folder()`. Raises WeightsMissing with where to get it."""
+    wanted = card.weights[0]
+    path = weights_folder() / wanted.name
+    if not path.is_file():
+        raise WeightsMissing(
+            f"{card.name} needs {wanted.name}: download it from {wanted.page} (licence: {wanted.licence}) and put "
+            f"it into {weights_folder().absolute()}, or name another folder in BENCH_WEIGHTS"
+        )
+    return path
+
+
+def _plain(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Tensors alone, without the `module.` prefix and in full precision."""
+    wrong = [name for name, value in tensors.items() if not isinstance(value, Tensor)]
+    if wrong or not tensors:
+        what = f"{wrong[0]!r} is not a tensor" if wrong else "it is empty"
+        raise WeightsError(f"{source} is not a state dict: {what}")
+    if all(name.startswith("module.") for name in tensors):
+        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
+    half = (torch.float16, torch.bfloat16)
+    return {name: value.float() if value.dtype in half else value for name, value in tensors.items()}
+
+
+def _digest_of_tensors(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, value in tensors.items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            config = json.loads((file.metadata() or {}).get(CONFIG, "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, config  # noqa: SIM118, not a dict
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _read_torch(path: Path) -> tuple[Mapping[str, Tensor], dict[str, object]]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported" in str(error):
+            raise WeightsError(
+                f"{path}: refused, it holds Python objects and not only tensors, and loading them could run "
+                "code; convert it to .safetensors where you trust it"
+            ) from error
+        raise _damaged(path, error) from error
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
+        raise _damaged(path, error) from error
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{path}: holds a {type(content).__name__} and not a state dict")
+    for key in CONTAINER_KEYS:
+        if isinstance(content.get(key), Mapping):
+            return content[key], {}
+    return content, {}
+
+
+def _damaged(path: Path, error: Exception) -> WeightsError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    size = path.stat().st_size
+    return WeightsError(f"{path}: damaged, truncated or no checkpoint ({size:,} bytes; {reason}); fetch it again")
+
+
+def _likely_cause(
+    wanted: Mapping[str, tuple], found: Mapping[str, tuple], others: Mapping[str, Callable[[], nn.Module]]
+) -> str:
+    for name, build in others.items():
+        with torch.device("meta"):
+            shapes = {key: tuple(value.shape) for key, value in build().state_dict().items()}
+        if shapes == found:
+            return f"likely cause: the file is {name}"
+    shared = sum(found.get(name) == shape for name, shape in wanted.items())
+    if shared == 0:
+        return "likely cause: the file belongs to another network"
+    if shared == len(found):
+        return "likely cause: the file is a part of the network, or its writer was stopped"
+    return f"likely cause: another variant or version of the network ({shared} of {len(wanted)} tensors fit)"
