@@ -21,19 +21,6 @@ def make_run(folder, auc, model="toy"):
         for i, v in enumerate(auc)
     ]
     columns = [*CELL[:2], "image", "source", "tampered", "perturbation", "level", "spec", "seed", *CELL[3:], "value"]
-        "model",
-        "test_set",
-        "image",
-        "source",
-        "tampered",
-        "perturbation",
-        "level",
-        "spec",
-        "seed",
-        "protocol",
-        "metric",
-        "value",
-    ]
     pd.DataFrame(rows, columns=columns).to_csv(folder / "results.csv", index=False)
     (folder / "run.json").write_text(json.dumps(ABOUT))
     return str(folder)
