@@ -93,8 +93,8 @@ def noise_std(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     variance = np.empty(len(flat))
     for start in range(0, len(flat), _CHUNK):
         chosen = order[start : start + _CHUNK]
-        chunk = patches[chosen].reshape(len(chosen), -1, _PATCH**2).astype(np.float64)
-        chunk -= flat[chosen].mean((1, 2))[:, None, None]
+        chunk = patches[chosen].reshape(len(chosen), -1, _PATCH**2).astype(np.float32)
+        chunk -= flat[chosen].mean((1, 2))[:, None, None]  # small numbers: single precision suffices
         spread = chunk.var(2)
         spread[clipped[chosen].reshape(spread.shape) > _MOST_CLIPPED] = np.inf
         variance[chosen] = _variances(chunk, spread, usable[chosen])
