@@ -138,7 +138,7 @@ def focal_loss(logits: torch.Tensor, target: torch.Tensor, alpha: float = 0.5, g
     target = target.to(logits.dtype)
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     missing = torch.sigmoid(torch.where(target > 0.5, -logits, logits))  # 1 - p_t
-    weight = torch.where(target > 0.5, alpha, 1 - alpha)
+    weight = alpha * target + (1 - alpha) * (1 - target)
     return (weight * missing**gamma * entropy).mean()
 
 

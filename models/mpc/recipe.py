@@ -154,7 +154,7 @@ def _filled(cls: type, table: dict, prefix: str):
     hints = typing.get_type_hints(cls)
     for key in table:
         if key not in hints:
-            near = difflib.get_close_matches(key, hints, n=1, cutoff=0.5)
+            near = difflib.get_close_matches(key, hints, n=1)
             hint = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(hints)}"
             raise RecipeError(f"unknown key {prefix}{key}; {hint}")
     values = {}

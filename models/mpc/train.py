@@ -30,6 +30,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from models.checkpoint import save_checkpoint
+from models.device import compute_device
 from models.mpc.forgeries import Forgeries, Photos, Presentation, find_photos
 from models.mpc.losses import focal_loss, labels_at, pixel_contrast
 from models.mpc.network import MPC
@@ -64,10 +66,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Train as the options say. Returns 0, or 143 when stopped by a signal with everything saved.
 
-    Raises RecipeError, PhotoError or TrainingError, with a message for the user.
+    Raises RecipeError, PhotoError, DeviceError or TrainingError, with a message for the user.
     """
     recipe = read_recipe(args.recipe).replaced(args.steps, args.seed)
-    device = _device(args.device)
+    device = compute_device(args.device)
     photos = find_photos(args.photos)
     for file, problem in photos.defects:
         print(f"left out: {file}: {problem}", file=sys.stderr)
@@ -138,8 +140,7 @@ class Training:
     def run(self, stage: str, stop: Stop) -> bool:
         """Train one stage to its last step, from its checkpoint if there is one. False when `stop` was set."""
         settings = self.recipe.stage(stage)
-        torch.manual_seed(self.recipe.seed)
-        network = MPC(self.recipe.network.backbone, self.recipe.network.head, self.recipe.network.drop_path)
+        network = self._fresh_network()
         if stage == "head":
             network.encoder.load_state_dict(self._trained_encoder())
         network.to(self.device)
@@ -187,10 +188,22 @@ class Training:
         return done == settings.steps
 
     def export(self) -> Path:
-        """The averaged network of the finished head stage as half-precision safetensors."""
+        """The averaged network of the head stage as half-precision safetensors, as `build("mpc", weights=...)` wants
+        it. Returns the file."""
+        network = self._fresh_network()
+        network.load_state_dict(self._read("head")["average"])
+        config = {
+            "backbone": self.recipe.network.backbone,
+            "head": self.recipe.network.head,
+            "input_size": self.recipe.data.frame,
+        }
         file = self.out / "mpc.safetensors"
-        export(self._read("head"), self.recipe, file)
+        save_checkpoint(file, network, config)
         return file
+
+    def _fresh_network(self) -> MPC:
+        torch.manual_seed(self.recipe.seed)
+        return MPC(self.recipe.network.backbone, self.recipe.network.head, self.recipe.network.drop_path)
 
     def _step(self, stage: str, settings: Stage, step: int, network: MPC, trained: nn.Module, optimizer, batch):
         """One optimizer step. Returns the loss and its parts."""
@@ -425,28 +438,7 @@ def _start_worker(_: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _device(name: str) -> torch.device:
-    """The torch device. Raises TrainingError when it is not there."""
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise TrainingError(f"unknown device {name!r}; known: cpu, cuda, cuda:N") from error
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise TrainingError(
-            f"no GPU for --device {name}: this torch ({torch.__version__}) sees {torch.cuda.device_count()}; "
-            "use --device cpu, or install a CUDA build of torch on a machine with one"
-        )
-    return device
-
-
 def _replace(file: Path, data: bytes) -> None:
     temporary = file.with_name(file.name + ".part")
     temporary.write_bytes(data)
     os.replace(temporary, file)
-
-
-def export(state: dict, recipe: Recipe, file: Path) -> None:
-    from safetensors.torch import save_file
-
-    half = {k: v.half() if v.is_floating_point() else v for k, v in state["average"].items()}
-    save_file(half, str(file))

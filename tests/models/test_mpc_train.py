@@ -1,0 +1,461 @@
+"""MPC's recipe, its forgeries and both stages of training, on a few made photos and tiny crops."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from bench.image import ForensicImage
+from models import build
+from models.device import DeviceError
+from models.mpc import train
+from models.mpc.forgeries import (
+    Forgeries,
+    PhotoError,
+    Presentation,
+    augmented,
+    find_photos,
+    forged_photo,
+    present,
+)
+from models.mpc.network import MPC
+from models.mpc.recipe import RecipeError, learning_rate, read_recipe
+
+ROOT = Path(__file__).parents[2]
+TINY = """
+seed = 3
+[network]
+drop_path = 0.3
+[data]
+held_back = 0.3
+frame = 96
+least = 64
+[contrast]
+steps = 3
+batch = 2
+crop = 32
+warmup = 1
+average = 0.9
+[head]
+steps = 2
+batch = 2
+crop = 32
+lr = 1e-3
+"""
+
+
+@pytest.fixture(scope="module")
+def photo_folder(tmp_path_factory):
+    """Six smooth noisy photos of two sizes; half of them with a segmentation."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for name in ("images", "segments"):
+        (folder / "set" / name).mkdir(parents=True)
+    for k in range(6):
+        height, width = (96, 128) if k % 2 else (120, 100)
+        coarse = rng.integers(0, 256, (4, 5, 3)).astype(np.uint8)
+        rgb = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).astype(float)
+        rgb = np.clip(rgb + rng.normal(0, 4, rgb.shape), 0, 255).astype(np.uint8)
+        cv2.imwrite(str(folder / "set" / "images" / f"p{k}.jpg"), rgb)
+        if k < 3:
+            labels = np.zeros((height, width), np.uint8)
+            labels[20:70, 30:80] = 1
+            labels[:, : width // 5] = 2
+            cv2.imwrite(str(folder / "set" / "segments" / f"p{k}.png"), labels)
+    return folder
+
+
+@pytest.fixture
+def recipe_file(tmp_path):
+    file = tmp_path / "tiny.toml"
+    file.write_text(TINY)
+    return file
+
+
+def arguments(photos, out, recipe, *more):
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    fixed = ["--photos", str(photos), "--out", str(out), "--recipe", str(recipe), "--workers", "0"]
+    return parser.parse_args([*fixed, "--save-every", "1", "--validation-samples", "2", *more])
+
+
+def run(*args):
+    torch.set_num_threads(1)
+    return train.main(arguments(*args))
+
+
+def state(out, stage):
+    return torch.load(out / f"{stage}.pt", weights_only=True)
+
+
+def metrics(out):
+    with (out / "metrics.csv").open(newline="") as stream:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(stream)]
+
+
+@pytest.fixture(scope="module")
+def trained(photo_folder, tmp_path_factory):
+    """The output folder of one uninterrupted training of both stages."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "tiny.toml").write_text(TINY)
+    assert run(photo_folder, folder / "out", folder / "tiny.toml") == 0
+    return folder / "out"
+
+
+# --------------------------------------------------------------------------------------------------------- training
+
+
+def test_both_stages_train_what_they_should(trained):
+    contrast, head = state(trained, "contrast"), state(trained, "head")
+    assert (contrast["step"], head["step"]) == (3, 2)
+    torch.manual_seed(3)
+    start = MPC("small", "catnet", 0.3).state_dict()
+    encoder = [k for k in start if k.startswith("encoder.") and start[k].is_floating_point()]
+    weights = [k for k in encoder if "running_" not in k]
+    statistics = [k for k in encoder if "running_" in k]
+    decoder = [k for k in start if k.startswith("decoder.") and start[k].is_floating_point()]
+    moved = [k for k in weights if not torch.equal(start[k], contrast["network"][k])]
+    assert len(moved) > 0.9 * len(weights)
+    assert all(torch.equal(start[k], contrast["network"][k]) for k in decoder)
+    # stage 2 starts from the average of stage 1 and leaves its weights alone; its statistics go on adapting
+    assert all(torch.equal(contrast["average"][k], head["network"][k]) for k in weights)
+    assert any(not torch.equal(contrast["average"][k], head["network"][k]) for k in statistics)
+    assert any(not torch.equal(contrast["average"][k], head["network"][k]) for k in decoder)
+
+
+def test_metrics_have_every_step_and_a_validation(trained):
+    rows = metrics(trained)
+    assert [(r["stage"], r["step"]) for r in rows] == [("contrast", str(k)) for k in (1, 2, 3)] + [
+        ("head", "1"),
+        ("head", "2"),
+    ]
+    assert set(json.loads(rows[0]["terms"])) <= {
+        "within",
+        "scale fine",
+        "scale coarse",
+        "modality first",
+        "modality second",
+    }
+    for row in (rows[2], rows[4]):
+        assert 0 <= float(row["val_auc"]) <= 1
+        assert 0 <= float(row["val_f1"]) <= 1
+    assert float(rows[0]["lr"]) == pytest.approx(5e-5)
+
+
+def test_exported_network_is_the_average_in_half_precision(trained):
+    file = trained / "mpc.safetensors"
+    exported = load_file(file)
+    average = state(trained, "head")["average"]
+    assert set(exported) == set(average)
+    for name, tensor in exported.items():
+        assert torch.equal(tensor, average[name].to(tensor.dtype)), name
+    assert file.stat().st_size < 20e6
+    localizer = build("mpc", weights=file)
+    assert localizer.input_size == 96
+    rgb = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    reference = MPC("small", "catnet").eval()
+    reference.load_state_dict(average)
+    shown = torch.from_numpy(cv2.resize(rgb, (96, 96)).transpose(2, 0, 1)[None] / np.float32(255))
+    with torch.inference_mode():
+        expected = torch.sigmoid(reference(shown))[0, 0].numpy()
+    found = localizer.localize(ForensicImage(rgb)).values
+    assert found == pytest.approx(cv2.resize(expected, (70, 50)), abs=2e-3)
+
+
+@pytest.mark.parametrize("stage", ["contrast", "head"])
+def test_resumed_training_equals_the_uninterrupted_one(
+    trained, photo_folder, recipe_file, tmp_path, monkeypatch, stage
+):
+    out = tmp_path / "out"
+    original = train.Training._step
+    killed_at = 2 if stage == "contrast" else 1
+    if stage == "head":
+        out.mkdir()
+        shutil.copy(trained / "contrast.pt", out)
+
+    def dying(self, name, settings, step, *rest):
+        if (name, step) == (stage, killed_at):
+            raise KeyboardInterrupt
+        return original(self, name, settings, step, *rest)
+
+    monkeypatch.setattr(train.Training, "_step", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run(photo_folder, out, recipe_file, "--stage", stage)
+    monkeypatch.undo()
+    assert state(out, stage)["step"] == killed_at
+    assert run(photo_folder, out, recipe_file, "--stage", stage, "--resume") == 0
+    once, twice = state(trained, stage), state(out, stage)
+    for part in ("network", "average"):
+        assert all(torch.equal(once[part][k], twice[part][k]) for k in once[part])
+    moments = zip(once["optimizer"]["state"].values(), twice["optimizer"]["state"].values(), strict=True)
+    assert all(torch.equal(a[k], b[k]) for a, b in moments for k in a)
+    assert metrics(out) == [row for row in metrics(trained) if row["stage"] == stage]
+
+
+def test_killed_process_resumes_from_its_last_checkpoint(photo_folder, tmp_path):
+    """SIGTERM: the step is finished and saved, the exit code is 143; then --resume goes on from there."""
+    recipe = tmp_path / "long.toml"
+    recipe.write_text(TINY.replace("steps = 3", "steps = 500"))
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "bench", "train", "mpc", "--photos", photo_folder, "--out", out]
+    command += ["--recipe", recipe, "--stage", "contrast", "--workers", "1", "--save-every", "1000"]
+    process = subprocess.Popen(
+        list(map(str, command)),
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (out.exists() and len(metrics_if_any(out)) >= 1):
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, errors
+    assert "go on with --resume" in errors
+    done = state(out, "contrast")["step"]
+    assert 1 <= done < 500
+    assert len(metrics(out)) == done
+
+
+def metrics_if_any(out):
+    return metrics(out) if (out / "metrics.csv").exists() else []
+
+
+def test_nothing_is_overwritten_without_resume(trained, photo_folder, recipe_file):
+    before = {f.name: f.read_bytes() for f in trained.iterdir()}
+    with pytest.raises(train.TrainingError, match="exists; go on with --resume, or give another --out"):
+        run(photo_folder, trained, recipe_file)
+    assert {f.name: f.read_bytes() for f in trained.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("lr = 1e-3", "lr = 2e-3", r"head.pt is of another recipe \(head.lr: here 0.002, there 0.001\)"),
+        ("warmup = 1", "warmup = 2", r"contrast.pt is of another recipe \(contrast.warmup: here 2, there 1\)"),
+        ("seed = 3", "seed = 4", r"contrast.pt is of another recipe \(seed: here 4, there 3\)"),
+    ],
+)
+def test_resume_refuses_the_checkpoint_of_another_recipe(trained, photo_folder, recipe_file, old, new, message):
+    recipe_file.write_text(TINY.replace(old, new))
+    before = {f.name: f.read_bytes() for f in trained.iterdir()}
+    with pytest.raises(train.TrainingError, match=message):
+        run(photo_folder, trained, recipe_file, "--resume")
+    assert {f.name: f.read_bytes() for f in trained.iterdir()} == before
+
+
+def test_resume_refuses_other_photos_and_damaged_checkpoints(trained, photo_folder, recipe_file, tmp_path):
+    fewer = tmp_path / "fewer"
+    fewer.mkdir()
+    for file in sorted(photo_folder.rglob("*.jpg"))[1:]:
+        (fewer / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(train.TrainingError, match="trained on other photos"):
+        run(fewer, trained, recipe_file, "--resume")
+    out = tmp_path / "damaged"
+    out.mkdir()
+    (out / "contrast.pt").write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(train.TrainingError, match=r"contrast.pt: not a readable training checkpoint"):
+        run(photo_folder, out, recipe_file, "--resume")
+
+
+def test_training_can_be_made_longer_until_the_rate_falls(trained, photo_folder, recipe_file, tmp_path):
+    out = tmp_path / "out"
+    assert run(photo_folder, out, recipe_file, "--stage", "contrast", "--steps", "2") == 0
+    assert run(photo_folder, out, recipe_file, "--stage", "contrast", "--resume") == 0
+    once, longer = state(trained, "contrast"), state(out, "contrast")
+    assert all(torch.equal(once["network"][k], longer["network"][k]) for k in once["network"])
+
+
+def test_head_needs_a_finished_encoder(photo_folder, recipe_file, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(train.TrainingError, match="train --stage contrast first"):
+        run(photo_folder, out, recipe_file, "--stage", "head")
+    assert run(photo_folder, out, recipe_file, "--stage", "contrast", "--steps", "1") == 0
+    with pytest.raises(train.TrainingError, match="at step 1 of 3; finish it"):
+        run(photo_folder, out, recipe_file, "--stage", "head")
+
+
+def test_fixed_backbone_keeps_its_statistics(trained, photo_folder, recipe_file, tmp_path):
+    recipe_file.write_text(TINY + 'backbone_mode = "eval"\n')
+    out = tmp_path / "out"
+    out.mkdir()
+    shutil.copy(trained / "contrast.pt", out)
+    assert run(photo_folder, out, recipe_file, "--stage", "head") == 0
+    before, after = state(out, "contrast")["average"], state(out, "head")["network"]
+    assert all(torch.equal(before[k], after[k]) for k in before if k.startswith("encoder."))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_a_clear_error(photo_folder, recipe_file, tmp_path):
+    with pytest.raises(DeviceError, match=r"'cuda' was asked for.*use --device cpu"):
+        run(photo_folder, tmp_path / "out", recipe_file, "--device", "cuda")
+    with pytest.raises(DeviceError, match="unknown device 'gpu'"):
+        run(photo_folder, tmp_path / "out", recipe_file, "--device", "gpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_means_finds_the_smaller_of_two_clusters():
+    features = torch.randn(8, 6, 6, generator=torch.Generator().manual_seed(0)) * 0.1
+    forged = torch.zeros(6, 6, dtype=torch.bool)
+    forged[1:3, 2:5] = True
+    features[0] += torch.where(forged, -1.0, 1.0)
+    assert torch.equal(train.two_means(features) > 0.5, forged)
+
+
+# ----------------------------------------------------------------------------------------------------------- recipe
+
+
+def test_shipped_recipe_is_complete_and_sensible():
+    recipe = read_recipe("small")
+    assert recipe.network.backbone == "small"
+    assert recipe.contrast.views == ("within", "scale", "modality")
+    assert (recipe.head.alpha, recipe.head.gamma) == (0.5, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sed = 1", r"unknown key sed; did you mean seed\?"),
+        ("[contrast]\nlearning = 1.0", r"unknown key contrast.learning; known: .*lr.*temperature"),
+        ("[contrast]\ntemprature = 0.2", r"unknown key contrast.temprature; did you mean contrast.temperature\?"),
+        ("[head]\nsteps = 'many'", "head.steps is of type int, got 'many'"),
+        ("[head]\nsteps = true", "head.steps is of type int, got True"),
+        ("[head]\nsteps = 0", "head.steps is out of its range: 0"),
+        ("[contrast]\ncrop = 100", "contrast.crop is out of its range: 100"),
+        ("[contrast]\nviews = ['colour']", r"contrast.views\[0\] is 'colour'; known: within, scale, modality"),
+        ("[contrast]\nviews = []", "contrast.views is empty"),
+        ("[contrast]\nvariant = 'new'", "contrast.variant is 'new'; known: released, paper"),
+        ("[network]\nbackbone = 'large'", "network.backbone is 'large'; known: small, base"),
+        ("[data]\nnative = 2", "data.native is a share between 0 and 1, got 2.0"),
+        ("[data]\nleast = 600", "data.least must be between 32 and data.frame"),
+        ("head = 3", r"head is a table \(\[head\]\), not a value"),
+        ("seed = ", "not a TOML file"),
+    ],
+)
+def test_recipe_errors_name_the_file_and_the_key(tmp_path, text, message):
+    file = tmp_path / "r.toml"
+    file.write_text(text)
+    with pytest.raises(RecipeError, match=message) as error:
+        read_recipe(file)
+    assert str(error.value).startswith(str(file))
+
+
+def test_missing_recipe_lists_the_shipped_ones(tmp_path):
+    with pytest.raises(RecipeError, match=r"cannot be read .*shipped recipes: small"):
+        read_recipe(tmp_path / "absent.toml")
+
+
+def test_learning_rate_rises_stays_and_falls():
+    stage = read_recipe("small").replaced(steps=1000).contrast
+    rates = [learning_rate(stage, step) for step in range(1000)]
+    assert rates[0] == pytest.approx(stage.lr / (stage.warmup + 1))
+    assert rates[stage.warmup : 750] == pytest.approx([stage.lr] * (750 - stage.warmup))
+    assert rates[875] == pytest.approx(stage.lr / 2)
+    assert rates[-1] == pytest.approx(stage.lr / 250)
+
+
+# -------------------------------------------------------------------------------------------------------- forgeries
+
+
+def test_unreadable_photos_are_listed_and_the_others_used(photo_folder, recipe_file, tmp_path, capsys):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    good = sorted(photo_folder.rglob("*.jpg"))
+    for file in good:
+        (folder / file.name).write_bytes(file.read_bytes())
+    (folder / "cut.jpg").write_bytes(good[0].read_bytes()[:600])
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "text.jpg").write_text("hello")
+    cv2.imwrite(str(folder / "dot.png"), np.zeros((1, 1, 3), np.uint8))
+    (folder / "notes.txt").write_text("not a photo, not looked at")
+    photos = find_photos(folder)
+    assert len(photos) == 6
+    problems = {file.name: problem for file, problem in photos.defects}
+    assert set(problems) == {"cut.jpg", "empty.png", "text.jpg", "dot.png"}
+    assert "damaged or truncated" in problems["cut.jpg"]
+    assert problems["dot.png"] == "only 1x1 pixels"
+    assert run(folder, tmp_path / "out", recipe_file, "--stage", "contrast", "--steps", "1") == 0
+    errors = capsys.readouterr().err
+    assert f"left out: {folder / 'empty.png'}: the file is empty" in errors
+    assert "4 photos left out, training on the other 6" in errors
+
+
+def test_folders_without_photos_are_errors(tmp_path):
+    with pytest.raises(PhotoError, match="no such folder"):
+        find_photos(tmp_path / "absent")
+    with pytest.raises(PhotoError, match="0 usable photos of 0 found"):
+        find_photos(tmp_path)
+    (tmp_path / "a.jpg").write_bytes(b"")
+    with pytest.raises(PhotoError, match=r"0 usable photos of 1 found(.|\n)*a.jpg: the file is empty"):
+        find_photos(tmp_path)
+
+
+def test_segmentations_belong_to_their_photos_and_held_back_photos_stay(photo_folder):
+    photos = find_photos(photo_folder)
+    assert [f.name for f in photos.files] == [f"p{k}.jpg" for k in range(6)]
+    assert [s and s.name for s in photos.segments] == ["p0.png", "p1.png", "p2.png", None, None, None]
+    training, held = photos.split(0.3)
+    assert sorted((*training.files, *held.files)) == list(photos.files)
+    assert len(held) == 2
+    assert photos.split(0.3)[1].files == held.files
+
+
+def test_a_sample_is_a_function_of_seed_and_index(photo_folder):
+    photos = find_photos(photo_folder)
+    how = Presentation(frame=96, least=64, crop=32)
+    one, again = Forgeries(photos, how, (1, 2), 50), Forgeries(photos, how, (1, 2), 50)
+    other = Forgeries(photos, how, (1, 3), 50)
+    first = [one[k] for k in range(12)]
+    for k in reversed(range(12)):
+        assert all(torch.equal(first[k][name], again[k][name]) for name in ("image", "mask"))
+    assert not any(torch.equal(first[k]["image"], other[k]["image"]) for k in range(12))
+    assert first[0]["image"].dtype == torch.uint8
+    assert first[0]["image"].shape == (3, 32, 32)
+    assert first[0]["mask"].dtype == torch.bool
+
+
+def test_forged_photos_have_sensible_masks(photo_folder):
+    photos = find_photos(photo_folder)
+    shares = []
+    for k in range(60):
+        rgb, mask = forged_photo(photos, np.random.default_rng([7, k]))
+        assert rgb.dtype == np.uint8
+        assert rgb.shape == (*mask.shape, 3)
+        shares.append(mask.mean())
+    shares = np.array(shares)
+    assert np.mean(shares > 0) > 0.9
+    assert shares.max() < 0.75
+    assert np.quantile(shares, 0.1) < 0.03 < 0.1 < np.quantile(shares, 0.9)
+
+
+def test_geometry_moves_image_and_mask_together():
+    """A mask that equals the image's bright part must still do so after augmentation and presentation."""
+    mask = np.zeros((120, 160), bool)
+    mask[30:90, 50:120] = True
+    rgb = np.where(mask[:, :, None], 220, 30).astype(np.uint8).repeat(3, axis=2)
+    agreements = []
+    for k in range(60):
+        rng = np.random.default_rng([11, k])
+        shown, truth = augmented(rgb, mask, rng)
+        agreements.append(((shown.mean(2) > 125) == truth).mean())
+        shown, truth = present(rgb, mask, Presentation(frame=128, least=96, crop=64), rng)
+        assert shown.shape == (64, 64, 3)
+        assert truth.shape == (64, 64)
+    # motion blur and distortions move edges by a few pixels
+    assert np.min(agreements) > 0.9
+    assert np.mean(agreements) > 0.985
