@@ -161,8 +161,9 @@ def aligned_ratio(
         noise_std = float(error[:, :, u, v].std())
         candidates = np.arange(1, int(max(standard_luminance_table(50)[u, v], second)) + 1)
         reference = _histogram(moved[:, :, u, v])
-        twice = np.stack([_requantised(_quantised(reference, q, noise_std, bias), second) for q in candidates])
-        once = _requantised(reference.astype(float), second)
+        first = _quantised(reference, candidates, noise_std, bias)
+        twice = np.concatenate([_quantised(comb, np.array([second]), 0.0, 0.0) for comb in first])
+        once = _quantised(reference, np.array([second]), 0.0, 0.0)[0]
         values = coefficients[:, :, u, v] * second
         fit = _fit(_histogram(values), once, twice, candidates, reference.sum())
         ratio += fit.log_ratio[_bins(values)]
@@ -195,35 +196,31 @@ def _histogram(values: np.ndarray) -> np.ndarray:
     return np.bincount(_bins(values).ravel(), minlength=2 * _REACH)
 
 
-def _gaussian(histogram: np.ndarray, std: float, bias: float) -> np.ndarray:
-    reach = int(np.ceil(3 * std))
+def _quantised(histogram: np.ndarray, steps: np.ndarray, noise_std: float, bias: float) -> np.ndarray:
+    """(len(steps), bins): the histogram after quantisation with each step, dequantisation and Gaussian noise.
+
+    A value half way between two multiples of a step counts half for either.
+    """
+    below = np.concatenate(([0.0], np.cumsum(histogram)))  # count of values below each bin
+    combs = np.zeros((len(steps), len(histogram)))
+    for comb, step in zip(combs, steps, strict=True):
+        multiples = np.arange(_REACH % step, len(histogram), step)
+        reaches = (step // 2, (step - 1) // 2)  # with and without the ties, equal for odd steps
+        for reach in reaches:
+            first = np.clip(multiples - reach, 0, len(histogram))
+            last = np.clip(multiples + reach + 1, 0, len(histogram))
+            comb[multiples] += (below[last] - below[first]) / 2
+    reach = int(np.ceil(3 * noise_std))
     if reach == 0:
-        return histogram
-    kernel = np.exp(-((np.arange(-reach, reach + 1) + bias) ** 2) / (2 * std**2))
-    return np.convolve(histogram, kernel / kernel.sum(), "same")
-
-
-def _quantised(histogram: np.ndarray, step: int, noise_std: float, bias: float) -> np.ndarray:
-    """The histogram after quantisation with `step`, dequantisation and Gaussian noise; ties are split."""
-    width = step if step % 2 else step + 1
-    box = np.ones(width)
-    if step % 2 == 0:
-        box[[0, -1]] = 0.5
-    gathered = np.convolve(histogram, box, "same")
-    first = _REACH % step
-    comb = np.zeros(len(histogram))
-    comb[first::step] = gathered[first::step]
-    return _gaussian(comb, noise_std, bias)
-
-
-def _requantised(histogram: np.ndarray, step: int) -> np.ndarray:
-    """Counts at the multiples of the second step, 0 elsewhere."""
-    return _quantised(histogram, step, 0.0, 0.0)
+        return combs
+    kernel = np.exp(-((np.arange(-reach, reach + 1) + bias) ** 2) / (2 * noise_std**2))[::-1]  # cv2 correlates
+    blurred = cv2.filter2D(combs, cv2.CV_64F, kernel[None] / kernel.sum(), borderType=cv2.BORDER_CONSTANT)
+    return np.maximum(blurred, 0)  # the Fourier transform of long kernels leaves -1e-17
 
 
 def _fit_plain(here: np.ndarray, beside: np.ndarray, candidates: np.ndarray, noise_std: float, bias: float) -> _Fit:
     reference = _histogram(beside)
-    twice = np.stack([_quantised(reference, q, noise_std, bias) for q in candidates])
+    twice = _quantised(reference, candidates, noise_std, bias)
     return _fit(_histogram(here), reference.astype(float), twice, candidates, reference.sum())
 
 
@@ -241,12 +238,12 @@ def _fit(counts: np.ndarray, once: np.ndarray, twice: np.ndarray, steps: np.ndar
     alpha = np.full(len(steps), _START_ALPHA)
     best = -np.inf
     for _ in range(_ITERATIONS):
-        single = p_once * alpha[:, None]
-        alpha = (single / (single + p_twice * (1 - alpha[:, None]))) @ weight / weight.sum()
-        likelihood = np.log(p_once * alpha[:, None] + p_twice * (1 - alpha[:, None])) @ weight
+        mixture = p_twice + alpha[:, None] * (p_once - p_twice)
+        likelihood = np.log(mixture) @ weight
         better, best = likelihood.max() - best, likelihood.max()
         if better < _LEAST_GAIN:
             break
+        alpha = alpha * ((p_once / mixture) @ weight) / weight.sum()
     index = int(likelihood.argmax())
     return _Fit(int(steps[index]), float(best), np.log(twice[index] / once).astype(np.float32))
 

@@ -163,7 +163,7 @@ def test_em_on_the_histogram_equals_em_on_the_blocks():
     once = (reference + 1) / (len(beside) + 4096)
     likelihoods = []
     for step in steps:  # one coefficient after the other, as the paper writes it
-        twice = nadq._quantised(reference, int(step), 0.6, 0.0)
+        twice = nadq._quantised(reference, np.array([step]), 0.6, 0.0)[0]
         twice = (twice / twice.sum() * len(beside) + 1) / (len(beside) + 4096)
         alpha = 0.95
         for _ in range(20):
