@@ -61,7 +61,7 @@ def read_checkpoint(weights: str | os.PathLike | Mapping[str, Tensor]) -> Checkp
 def load_strictly(
     network: nn.Module, checkpoint: Checkpoint, others: Mapping[str, Callable[[], nn.Module]] | None = None
 ) -> None:
-    """Copy every tensor of the checkpoint into the network.
+    """Copy every tensor of the checkpoint into the network, which may be on the meta device: it then gets memory.
 
     others: what else the file might be, in words, and what builds that network; used to explain a failure.
 
@@ -73,6 +73,8 @@ def load_strictly(
     extra = [name for name in found if name not in wanted]
     misshapen = [name for name in wanted if name in found and found[name] != wanted[name]]
     if not missing and not extra and not misshapen:
+        if any(parameter.is_meta for parameter in network.parameters()):
+            network.to_empty(device="cpu")
         network.load_state_dict(checkpoint.tensors)
         return
     faults = []

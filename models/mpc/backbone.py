@@ -53,7 +53,8 @@ def convolve(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, activation: str =
     if conv.bias is not None:
         shift = shift + conv.bias * scale
     weight = conv.weight * scale[:, None, None, None]
-    if x.device.type == "cpu" and torch.backends.mkldnn.is_available():
+    on_cpu = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
+    if on_cpu and torch.backends.mkldnn.is_available():
         geometry = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
         return torch.ops.mkldnn._convolution_pointwise(x, weight, shift, *geometry, activation, [], "none")
     x = F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)

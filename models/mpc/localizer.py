@@ -39,7 +39,6 @@ class MPCLocalizer(Localizer):
         target = compute_device(device)
         with torch.device("meta"):
             network = MPC(backbone, head)
-        network.to_empty(device="cpu")
         load_strictly(network, checkpoint, _others(backbone, head))
         self.network = network.to(target).eval()
         self.input_size = input_size
