@@ -1,4 +1,4 @@
-"""From a results table to figures, tables and one HTML page. Knows nothing of images or models beyond what it is given."""
+"""From a results table to figures, tables and one HTML page; knows nothing of images or models beyond what it gets."""
 
 from __future__ import annotations
 

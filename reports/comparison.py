@@ -1,4 +1,4 @@
-"""One or several runs brought to a common form: the lines of a figure, the columns of a table, their order and names."""
+"""One or several runs brought to a common form: lines of a figure, columns of a table, their order and names."""
 
 from __future__ import annotations
 
@@ -33,21 +33,15 @@ METRICS = {
     metric.name: metric
     for metric in (
         Metric("f1", "Pixel F1", "Harmonic mean of pixel precision and recall at the protocol's threshold."),
-        Metric(
-            "iou", "Pixel IoU", "Intersection over union of prediction and ground truth at the protocol's threshold."
-        ),
+        Metric("iou", "Pixel IoU", "Intersection over union of prediction and truth at the protocol's threshold."),
         Metric("auc", "Pixel AUC", "Area under the ROC curve over the pixels of an image; .5 is chance."),
-        Metric(
-            "ap", "Pixel AP", "Average precision over the pixels of an image; chance is the share of forged pixels."
-        ),
+        Metric("ap", "Pixel AP", "Average precision over the pixels of an image; chance is the forged share."),
         Metric("mcc", "Pixel MCC", "Matthews correlation coefficient of prediction and ground truth; 0 is chance."),
         Metric("best_f1", "Best-threshold F1", "F1 at the threshold that maximises it with the ground truth known."),
         Metric("best_iou", "Best-threshold IoU", "IoU at the threshold that maximises it with the ground truth known."),
         Metric("precision", "Pixel precision", "Share of the pixels called forged that are forged."),
         Metric("recall", "Pixel recall", "Share of the forged pixels that are called forged."),
-        Metric(
-            "accuracy", "Pixel accuracy", "Share of pixels called rightly; high for a map that calls nothing forged."
-        ),
+        Metric("accuracy", "Pixel accuracy", "Share of pixels called rightly; high where nothing is called forged."),
         Metric("image_auc", "Image AUC", "Area under the ROC curve of tampered against authentic images.", whole=True),
         Metric("image_ap", "Image AP", "Average precision of tampered against authentic images.", whole=True),
         Metric("image_f1", "Image F1", "F1 of calling whole images tampered.", whole=True),
@@ -55,20 +49,18 @@ METRICS = {
         Metric(
             "pooled_auc",
             "Pooled pixel AUC",
-            "Area under the ROC curve over the pixels of all images together.",
+            "Area under the ROC curve over the pixels of all images.",
             whole=True,
         ),
-        Metric("pooled_ap", "Pooled pixel AP", "Average precision over the pixels of all images together.", whole=True),
+        Metric("pooled_ap", "Pooled pixel AP", "Average precision over the pixels of all images.", whole=True),
         Metric(
             "pooled_f1",
             "Pooled pixel F1",
-            "F1 at the protocol's threshold over the pixels of all images together.",
+            "F1 at the protocol's threshold, pixels of all images.",
             whole=True,
         ),
-        Metric(
-            "best_threshold", "Best threshold", "The threshold of the best F1; a setting, not a merit.", ranked=False
-        ),
-        Metric("threshold", "Threshold", "The threshold that was applied; a setting, not a merit.", ranked=False),
+        Metric("best_threshold", "Best threshold", "The threshold of the best F1, not a merit.", ranked=False),
+        Metric("threshold", "Threshold", "The threshold that was applied, not a merit.", ranked=False),
     )
 }
 
@@ -135,6 +127,15 @@ class Comparison:
 
     def protocol(self, name: str) -> dict:
         return next(p for p in self.protocols if p["name"] == name)
+
+    @property
+    def headline(self) -> tuple[Metric, dict] | None:
+        """The metric and protocol to begin with: the first of those that the most lines have a number of."""
+        scored = self.summary.dropna(subset=["mean"])
+        lines = scored.groupby(["metric", "protocol"])["line"].nunique()
+        choices = [(m, p) for p in self.protocols for m in self.metrics if m.ranked and not m.whole]
+        choices = choices or [(m, p) for p in self.protocols for m in self.metrics]
+        return max(choices, key=lambda choice: lines.get((choice[0].name, choice[1]["name"]), 0), default=None)
 
     def metric(self, name: str) -> Metric:
         return next(m for m in self.metrics if m.name == name)

@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 from reports.comparison import Comparison, Condition, Line, Metric
 from reports.tables import file_stem
 
-# Colour-blind safe (after Okabe and Ito 2008, darkened where needed to read on white); lines and markers differ as well.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b5508f", "#c98a00", "#3aa0d8", "#555555", "#7a5c1e")
+# Colour-blind safe (after Okabe and Ito 2008, darkened to read on white); dashes and markers differ as well.
+COLOURS = ("#0072b2", "#d55e00", "#00875f", "#b5508f", "#b07a00", "#555555", "#7b4a2d", "#2b8fc7")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (9, 3)))
 STYLE = {
@@ -36,7 +36,7 @@ PANELS_A_ROW = 4
 
 
 def write(folder: Path, comparison: Comparison) -> list[Path]:
-    """One figure a test set and metric, under the first protocol that has the metric; `blocks` of ranked metrics only."""
+    """One figure a test set and ranked metric, under the first protocol that has numbers of it."""
     folder.mkdir(parents=True, exist_ok=True)
     files, drawn = [], set()
     for test_set, metric, protocol in comparison.blocks():
@@ -65,26 +65,47 @@ def draw(comparison: Comparison, test_set: str, metric: Metric, protocol: str) -
         for name, levels in comparison.families.items()
         if any(c.spec in present for c in levels)
     } or {"identity": identity}
-    columns = min(PANELS_A_ROW, len(families))
-    rows = math.ceil(len(families) / columns)
-    legend_rows = math.ceil(len(lines) / 4)
-    figure = Figure(figsize=(max(2.5 * columns, 6.5), 2.3 * rows + 0.17 * legend_rows + 1.0), layout="constrained")
-    axes = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
+    columns, legend_columns = min(PANELS_A_ROW, len(families)), 4
+    rows, legend_rows = math.ceil(len(families) / columns), math.ceil(len(lines) / legend_columns)
+    # placed by hand, in inches: matplotlib's automatic layout costs more than all the drawing
+    left, right, top, bottom, gap, width, height = 0.55, 0.15, 0.62, 0.75 + 0.19 * legend_rows, 0.75, 2.1, 1.6
+    wide = max(left + columns * width + (columns - 1) * 0.2 + right, 7.6)
+    tall = top + rows * height + (rows - 1) * gap + bottom
+    figure = Figure(figsize=(wide, tall))
+    grid = figure.subplots(
+        rows,
+        columns,
+        sharey=True,
+        squeeze=False,
+        gridspec_kw={
+            "left": left / wide,
+            "right": (left + columns * width + (columns - 1) * 0.2) / wide,
+            "top": 1 - top / tall,
+            "bottom": bottom / tall,
+            "hspace": gap / height,
+            "wspace": 0.2 / width,
+        },
+    )
+    axes = list(grid.flat)
+    several = len(comparison.runs) > 1
     for axis, (name, conditions) in zip(axes, families.items(), strict=False):
-        _panel(axis, block, lines, conditions, comparison.contaminated(test_set), several=len(comparison.runs) > 1)
+        _panel(axis, block, lines, conditions, comparison.contaminated(test_set), several)
         axis.set_title("unperturbed" if name == "identity" else name, loc="left")
-    for axis in list(axes)[len(families) :]:
+    for axis in axes[len(families) :]:
         axis.set_visible(False)
     for row in range(rows):
-        figure.axes[row * columns].set_ylabel(metric.title)
+        axes[row * columns].set_ylabel(metric.title)
     rule = comparison.protocol(protocol)
-    figure.suptitle(
-        f"{metric.title} on {test_set}, protocol {rule['name']} version {rule['version']}",
-        fontsize=10,
-        x=0.01,
-        ha="left",
+    heading = f"{metric.title} on {test_set}, protocol {rule['name']} version {rule['version']}"
+    figure.text(0.1 / wide, 1 - 0.22 / tall, heading, fontsize=10)
+    figure.legend(
+        handles=_handles(comparison, test_set, lines, block),
+        loc="lower left",
+        bbox_to_anchor=(0.0, 0.22 / tall),
+        ncols=legend_columns,
+        frameon=False,
     )
-    _legend(figure, comparison, test_set, lines, block, metric.whole)
+    figure.text(0.1 / wide, 0.1 / tall, _note(comparison, test_set, block, metric.whole), fontsize=7)
     return figure
 
 
@@ -110,7 +131,8 @@ def _panel(axis, block, lines, conditions: list[Condition], flagged: set[int], s
         hollow = {"markerfacecolor": "white"} if line.index in flagged else {}
         if alone:
             below_above = np.abs(np.nan_to_num(np.stack([mean - low, high - mean])))
-            axis.errorbar([order], mean, yerr=below_above, capsize=3, **look, **hollow)
+            *_, (whisker,) = axis.errorbar([order], mean, yerr=below_above, capsize=3, **look, **hollow)
+            whisker.set_linestyle(look["linestyle"])
         else:
             axis.plot(positions, mean, **look, **hollow, zorder=3)
             axis.fill_between(positions, low, high, color=look["color"], alpha=0.12, linewidth=0)
@@ -121,27 +143,22 @@ def _panel(axis, block, lines, conditions: list[Condition], flagged: set[int], s
         axis.set_xticks(positions, ["clean" if c.identity else c.level.replace("+", "\n+") for c in conditions])
 
 
-def _legend(figure: Figure, comparison: Comparison, test_set: str, lines: list[Line], block, whole: bool) -> None:
+def _handles(comparison: Comparison, test_set: str, lines: list[Line], block) -> list[Line2D]:
     several, flagged = len(comparison.runs) > 1, comparison.contaminated(test_set)
     handles = []
     for line in lines:
         undefined = block.loc[[line.index], "mean"].isna().all()
-        note = "†" if line.index in flagged else ""
+        label = f"{line.label}{'†' if line.index in flagged else ''}{' (n/a)' if undefined else ''}"
         hollow = {"markerfacecolor": "white"} if line.index in flagged else {}
-        look = {} if undefined else style(line, several) | hollow
-        label = f"{line.label}{note}" + (" (n/a)" if undefined else "")
-        handles.append(Line2D([], [], label=label, **(look or {"linestyle": "none"})))
+        look = {"linestyle": "none"} if undefined else style(line, several) | hollow
+        handles.append(Line2D([], [], label=label, **look))
+    return handles
+
+
+def _note(comparison: Comparison, test_set: str, block, whole: bool) -> str:
     counts = block["n"][block["n"] > 0]
     n = f"{counts.min():.0f}" if counts.min() == counts.max() else f"{counts.min():.0f} to {counts.max():.0f}"
-    note = f"n = {n} images." if whole else f"Mean over n = {n} images; bands: 95 % bootstrap interval over images."
-    if flagged:
+    note = f"n = {n} images." if whole else f"Mean over n = {n} images; bands: 95 % bootstrap interval."
+    if comparison.contaminated(test_set):
         note += " † and hollow markers: trained on images of this test set."
-    figure.legend(
-        handles=handles,
-        loc="outside lower left",
-        ncols=4,
-        frameon=False,
-        title=note,
-        alignment="left",
-        title_fontsize=7,
-    )
+    return note

@@ -79,9 +79,7 @@ def build(comparison: Comparison, budget: int) -> str:
     album, complete = _illustrate(comparison, drills, budget)
     script = _resource("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(
         duration=duration, number=number, linked=linked, joined=lambda items: ", ".join(map(str, items))
     )
@@ -130,8 +128,7 @@ def _drills(comparison: Comparison) -> dict[str, Drill]:
     """Drill-downs by "line|test set|spec", the last two as numbers."""
     sets = {s["name"]: i for i, s in enumerate(comparison.test_sets)}
     specs = {c.spec: i for i, c in enumerate(comparison.conditions)}
-    headline = next((m.name for m in comparison.metrics if m.ranked), None)
-    protocol = comparison.protocols[0]["name"] if comparison.protocols else None
+    headline = _headline(comparison)
     sparse = sum(len(run.cells) for run in comparison.runs) > EVERY_IMAGE_BELOW
     drills = {}
     for number, run in enumerate(comparison.runs):
@@ -147,14 +144,22 @@ def _drills(comparison: Comparison) -> dict[str, Drill]:
                 name: [_finite(by_image.get(image)) for image in images]
                 for name, by_image in values.get((model, test_set, spec), {}).items()
             }
-            drill = Drill(number, frame, found, _best_first(found, _value_key(comparison, protocol, headline)))
+            drill = Drill(number, frame, found, _best_first(found, headline))
             if sparse:
-                drill = _extremes(drill, _value_key(comparison, protocol, headline))
+                drill = _extremes(drill, headline)
             drills[f"{line}|{sets[test_set]}|{specs[spec]}"] = drill
     return drills
 
 
-def _value_key(comparison: Comparison, protocol: str | None, metric: str | None) -> str:
+def _headline(comparison: Comparison) -> str:
+    if comparison.headline is None:
+        return ""
+    metric, protocol = comparison.headline
+    return _value_key(comparison, protocol["name"], metric.name)
+
+
+def _value_key(comparison: Comparison, protocol: str, metric: str) -> str:
+    """ "protocol|metric" as numbers; "" for what the summary does not know."""
     protocols = [p["name"] for p in comparison.protocols]
     metrics = [m.name for m in comparison.metrics]
     if protocol not in protocols or metric not in metrics:
@@ -275,6 +280,7 @@ def _data(comparison: Comparison, drills: dict[str, Drill]) -> dict:
         "summary": rows,
         "images": list(images),
         "cells": cells,
+        "headline": [int(number) for number in reversed(_headline(comparison).split("|")) if number],
         "pictured": PICTURED,
         "colours": len(COLOURS),
     }
@@ -309,18 +315,18 @@ def _lead(comparison: Comparison) -> str:
     models = len({line.model for line in comparison.lines})
     skipped = len({m["name"] for m in _skipped(comparison)})
     sets = [
-        f"{s.get('title') or s['name']} ({s.get('n_tampered', '?')} tampered and {s.get('n_authentic', '?')} authentic images)"
+        f"{s.get('title') or s['name']} ({s.get('n_tampered', '?')} tampered, {s.get('n_authentic', '?')} authentic)"
         for s in comparison.test_sets
     ]
     perturbed = sum(not c.identity for c in comparison.conditions)
     text = (
-        f"{_count(models, 'localizer')} on {_count(len(sets), 'test set')}: {'; '.join(sets)}. Each image was localized "
+        f"{_count(models, 'localizer')} on {_count(len(sets), 'test set')}: {'; '.join(sets)}. Each was localized "
         + (f"as it is and under {_count(perturbed, 'perturbation')}. " if perturbed else "as it is only. ")
         + "Every number below is a mean under a named protocol, with a 95 % bootstrap interval over images, "
         "the number of images n behind it, and the images that failed or that a method does not apply to counted apart."
     )
     if skipped:
-        text += f" {_count(skipped, 'localizer')} asked for could not run and {'is' if skipped == 1 else 'are'} listed below."
+        text += f" {_count(skipped, 'localizer')} could not run and {'is' if skipped == 1 else 'are'} listed below."
     return text
 
 
@@ -333,16 +339,14 @@ def _demonstration(comparison: Comparison) -> list[dict]:
 
 
 FACTS = {
-    ("started",): "Started",
     ("finished",): "Finished",
     ("seconds", "wall"): "Wall time",
-    ("seconds", "localizers"): "Localizers' own time, all workers",
-    ("seconds", "harness"): "Harness time, all workers",
+    ("seconds", "localizers"): "Localizers' own time",
     ("seconds", "overhead"): "Harness overhead",
-    ("cells", "asked"): "Cells (image, condition, localizer)",
-    ("cells", "reused"): "Cells reused from earlier calls",
-    ("suite",): "Version of this suite",
     ("revision",): "Revision",
+    ("machine",): "Machine",
+}
+DETAILS = {
     ("request", "models"): "Localizers asked for",
     ("request", "data"): "Data asked for",
     ("request", "perturbations"): "Perturbations asked for",
@@ -351,35 +355,56 @@ FACTS = {
     ("request", "workers"): "Workers",
     ("request", "backend"): "Backend",
     ("request", "device"): "Device",
-    ("machine",): "Machine",
+    ("started",): "Started",
+    ("cells", "asked"): "Cells (image, condition, localizer)",
+    ("cells", "reused"): "Cells reused from earlier calls",
+    ("seconds", "harness"): "Harness time, all workers",
+    ("suite",): "Version of this suite",
     ("versions",): "Versions",
 }
 TOLD_ELSEWHERE = ("models", "test_sets", "protocols", "format")  # and the counts of cells by status
 
 
-def _facts(about: dict) -> list[tuple[str, str]]:
-    """(name, text) of what is known of how a run was made; of what this page has no name for, whatever is plain."""
-    facts = []
-    for path, title in FACTS.items():
-        value: object = about
-        for key in path:
-            value = value.get(key) if isinstance(value, dict) else None
-        if value not in (None, "", {}):
-            facts.append((title, _fact(path[-1], path[0] == "seconds", value)))
-    named = {path[0] for path in FACTS}
-    return facts + [
-        (key.replace("_", " ").capitalize(), _fact(key, False, value))
+def _facts(about: dict) -> dict[str, list[tuple[str, str]]]:
+    """(name, text) of what is known of how a run was made, first the `main` things, then all `others`."""
+    main, others = (
+        [(title, _fact(path, v)) for path, title in names.items() if (v := _at(about, path)) not in (None, "", {})]
+        for names in (FACTS, DETAILS)
+    )
+    named = {path[0] for path in (*FACTS, *DETAILS)}
+    others += [
+        (key.replace("_", " ").capitalize(), _fact((key,), value))
         for key, value in about.items()
         if key not in named and key not in TOLD_ELSEWHERE and isinstance(value, str | int | float) and value != ""
     ]
+    return {"main": main, "others": others}
 
 
-def _fact(key: str, timing: bool, value: object) -> str:
+def _at(about: dict, path: tuple[str, ...]) -> object:
+    value: object = about
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _fact(path: tuple[str, ...], value: object) -> str:
+    if path == ("seconds", "overhead"):
+        return f"{100 * value:.1f} % of the localizers' time"
+    if path == ("seconds", "localizers"):
+        return f"{duration(value)}, all workers together"
+    if path[0] == "seconds":
+        return duration(value)
+    if path == ("revision",):
+        commit, changed, _ = str(value).partition("+changes")
+        return f"{commit[:12]}{' with uncommitted changes' if changed else ''}"
+    if path[-1] in ("started", "finished"):
+        return str(value).replace("T", " ").replace("+00:00", " UTC")
+    if path == ("machine",) and isinstance(value, dict) and "processor" in value:
+        cores = f", {value['cores']} cores" if value.get("cores") else ""
+        return f"{value['processor']}{cores}, {value.get('system', '')}".rstrip(", ")
     if isinstance(value, dict):
         return ", ".join(f"{name} {inner}" for name, inner in value.items() if inner not in (None, ""))
-    if key == "overhead":
-        return f"{100 * value:.1f} % of the localizers' time"
-    return duration(value) if timing else str(value)
+    return str(value).replace(",", ", ")
 
 
 def _models(comparison: Comparison) -> list[dict]:

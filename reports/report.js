@@ -13,12 +13,13 @@
       if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
       else node.setAttribute(name, value === true ? "" : value);
     }
-    node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== ""));
+    node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== ""));
     return node;
   };
   const el = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
   const svg = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
-  const fixed = (value, digits = 3) => (value === null ? "–" : value.toFixed(digits).replace("-", "−"));
+  const fixed = (value, digits = 3) => (value === null ? "–" : value.toFixed(digits).replace("-", "−").replace(/^(−?)0\./, "$1."));
+  const fixedTick = (value, digits) => value.toFixed(digits).replace("-", "−");
   const span = (row) => (row.low === null ? "no interval" : `[${fixed(row.low)}, ${fixed(row.high)}]`);
   const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
   const byName = (list, name) => list.findIndex((item) => item.name === name);
@@ -33,7 +34,7 @@
   const flagged = new Set(rows.filter((row) => row.contaminated).map((row) => `${row.set}|${row.line}`));
   const several = data.runs.length > 1;
 
-  const state = { metric: 0, protocol: 0, hidden: new Set(), sort: new Map() };
+  const state = { metric: data.headline[0], protocol: data.headline[1], hidden: new Set(), sort: new Map() };
   const metric = () => data.metrics[state.metric];
   const protocol = () => data.protocols[state.protocol];
 
@@ -137,7 +138,7 @@
 
   function panel(b, name, conditions, axis, host) {
     const width = Math.max(240, Math.min(420, Math.floor((host.clientWidth + 16) / Math.max(1, Math.floor((host.clientWidth + 16) / 286))) - 16));
-    const height = 218, left = 38, right = 14, top = 8, bottom = 36;
+    const height = 240, left = 38, right = 14, top = 8, bottom = 36;
     const lines = b.lines.filter((line) => !state.hidden.has(line.index));
     const alone = conditions.length === 1;
     const slots = alone ? lines.length : conditions.length;
@@ -146,10 +147,11 @@
     const digits = axis.ticks.some((t) => Math.abs(t * 10 - Math.round(t * 10)) > 1e-6) ? 2 : 1;
     const frame = axis.ticks.map((t) => [
       svg("line", { class: "grid", x1: left, x2: width - right, y1: y(t), y2: y(t) }),
-      svg("text", { x: left - 6, y: y(t) + 3.5, "text-anchor": "end" }, fixed(t, digits)),
+      svg("text", { x: left - 6, y: y(t) + 3.5, "text-anchor": "end" }, fixedTick(t, digits)),
     ]);
+    const place = (i, text) => (i === conditions.length - 1 && text.length > 5 ? { x: width - 1, "text-anchor": "end" } : { x: x(i), "text-anchor": "middle" });
     const labels = alone ? [] : conditions.map((c, i) => [
-      svg("text", { x: x(i), y: height - bottom + 15, "text-anchor": "middle" }, c.family === "identity" ? "clean" : c.level || c.family),
+      svg("text", { ...place(i, c.level), y: height - bottom + 15 }, c.family === "identity" ? "clean" : c.level || c.family),
       c.psnr === null ? "" : svg("text", { class: "psnr", x: x(i), y: height - bottom + 28, "text-anchor": "middle" }, `${c.psnr.toFixed(0)}${i === 1 || i === conditions.length - 1 ? " dB" : ""}`),
     ]);
     const chance = /auc$/.test(metric().name) && axis.low <= 0.5 && axis.high >= 0.5
@@ -177,7 +179,7 @@
         const edge = [...banded.map((p) => `${p.x} ${y(p.row.high)}`), ...banded.reverse().map((p) => `${p.x} ${y(p.row.low)}`)];
         parts.push(svg("path", { class: "band", d: `M${edge.join("L")}Z` }));
       } else if (banded.length === 1 && (alone || stretch.length === 1)) {
-        parts.push(svg("path", { class: "whisker", d: `M${banded[0].x} ${y(banded[0].row.low)}V${y(banded[0].row.high)}` }));
+        parts.push(svg("path", { class: "whisker", "stroke-dasharray": dash(line), d: `M${banded[0].x} ${y(banded[0].row.low)}V${y(banded[0].row.high)}` }));
       }
       if (stretch.length > 1) parts.push(svg("path", { class: "path", "stroke-dasharray": dash(line), d: `M${stretch.map((p) => `${p.x} ${y(p.row.mean)}`).join("L")}` }));
       parts.push(...stretch.map((p) => mark(line, hollow, p.x, y(p.row.mean))));
@@ -268,7 +270,7 @@
         el("tr", {}, el("th", { class: "model" }, ""), heads.map(([name, list]) => el("th", { scope: "colgroup", colspan: list.length, class: "first" }, name === "identity" ? "unperturbed" : name))),
         el("tr", {}, head("model", "Localizer", "name"), order.map((c) => head(c.index, c.family === "identity" ? "clean" : c.level || c.name, c.name)))),
       el("tbody", {}, lines.map((line) => el("tr", { "data-line": line.index },
-        el("th", { scope: "row", class: "model", title: line.title }, el("span", {}, line.label + dagger(b.set, line.index))),
+        el("th", { scope: "row", class: "model", title: line.title }, several ? el("small", {}, data.runs[line.run]) : "", line.model + dagger(b.set, line.index)),
         order.map((c) => cell(b, line, c, warmth, first(c.index)))))));
     roam(table);
     const daggers = b.lines.some((line) => dagger(b.set, line.index));
@@ -453,8 +455,10 @@
   function redraw() {
     metricSelect.value = String(state.metric);
     protocolSelect.value = String(state.protocol);
+    const metrics = offered(state.protocol);
+    for (const option of metricSelect.options) option.disabled = !metrics.has(Number(option.value));
     const m = metric();
-    document.getElementById("definition").replaceChildren(el("b", {}, m.title), m.description ? `: ${m.description} ` : ". ", ...protocolNote());
+    document.getElementById("definition").replaceChildren(...(m.description ? [el("b", {}, m.title), `: ${m.description}`] : []));
     for (const section of document.querySelectorAll(".test-set")) {
       const b = block(Number(section.dataset.set));
       const [curves, table] = [section.querySelector(".curves"), section.querySelector(".table")];
@@ -484,8 +488,13 @@
     else if (drill.open && !query.has("spec")) drill.close();
   }
 
+  /** Numbers of the metrics that a protocol has. */
+  const offered = (chosen) => new Set(rows.filter((r) => r.protocol === chosen).map((r) => r.metric));
+
   function choose(key, value) {
     state[key] = value;
+    const metrics = offered(state.protocol);
+    if (!metrics.has(state.metric)) state.metric = Math.min(...metrics);
     history.replaceState(null, "", `#${new URLSearchParams(viewQuery())}`);
     redraw();
   }
@@ -495,7 +504,7 @@
     return;
   }
   metricSelect.append(...data.metrics.map((m, i) => el("option", { value: i }, m.title)));
-  protocolSelect.append(...data.protocols.map((p, i) => el("option", { value: i }, `${p.title || p.name} (${p.name} v${p.version})`)));
+  protocolSelect.append(...data.protocols.map((p, i) => el("option", { value: i }, `${p.name} v${p.version}${p.title ? `: ${p.title}` : ""}`)));
   metricSelect.addEventListener("change", () => choose("metric", Number(metricSelect.value)));
   protocolSelect.addEventListener("change", () => choose("protocol", Number(protocolSelect.value)));
   document.getElementById("bands").addEventListener("change", (event) => document.body.classList.toggle("no-bands", !event.target.checked));

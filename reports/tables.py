@@ -10,10 +10,10 @@ import pandas as pd
 
 from reports.comparison import Comparison, Condition, condition_name
 
-SUMMARY_COLUMNS = (
-    "run model test_set perturbation level spec protocol protocol_version metric mean low high n n_failed "
-    "n_not_applicable n_skipped rank contaminated"
-).split()
+SUMMARY_COLUMNS = [
+    *("run", "model", "test_set", "perturbation", "level", "spec", "protocol", "protocol_version", "metric"),
+    *("mean", "low", "high", "n", "n_failed", "n_not_applicable", "n_skipped", "rank", "contaminated"),
+]
 COLUMNS_A_TABLE = 5  # models side by side that fit a page in LaTeX
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -147,4 +147,4 @@ def escape(text: str) -> str:
 
 def file_stem(test_set: str, metric: str, protocol: str) -> str:
     """A file name without extension for one block of numbers; odd characters become hyphens."""
-    return "-".join(re.sub(r"[^A-Za-z0-9._]+", "_", part) for part in (test_set, metric, protocol))
+    return "-".join(re.sub(r"[^A-Za-z0-9._-]+", "_", part) for part in (test_set, metric, protocol))
