@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from bench.data import Sample, TestSet
 from bench.perturb import Perturbation
@@ -30,14 +31,12 @@ class PlannedModel:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One (localizer, image, perturbation) of the request."""
+class Place:
+    """What one job covers: an image, for one group of localizers."""
 
-    key: str
-    model: str
+    group: int
     test_set: str
-    sample: Sample
-    perturbation: Perturbation
+    image: str
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,7 @@ class Job:
     test_set holds this one sample only. todo: per perturbation the (key, model name) pairs to measure.
     """
 
+    place: Place
     test_set: TestSet
     sample: Sample
     models: tuple[PlannedModel, ...]
@@ -55,14 +55,75 @@ class Job:
     device: str
 
     @property
-    def size(self) -> int:
-        """Number of cells."""
-        return sum(len(pairs) for _, pairs in self.todo)
-
-    @property
-    def keys(self) -> list[tuple[str, str, Perturbation]]:
+    def cells(self) -> list[tuple[str, str, Perturbation]]:
         """(key, model, perturbation) of each cell."""
         return [(key, model, perturbation) for perturbation, pairs in self.todo for key, model in pairs]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The grid of one request. Nothing is held per cell, so that memory does not grow with it."""
+
+    models: Sequence[PlannedModel]
+    test_sets: Sequence[TestSet]
+    perturbations: Sequence[Perturbation]
+    seed: int
+    device: str
+
+    @cached_property
+    def groups(self) -> list[tuple[PlannedModel, ...]]:
+        """The localizers that share jobs: all weight-free ones together, each network alone.
+
+        Weight-free methods share a job because the perturbed image is then made once for all of them; networks
+        stay apart so that a worker holds one set of weights at a time.
+        """
+        free = tuple(m for m in self.models if not m.network)
+        return [*([free] if free else []), *((m,) for m in self.models if m.network)]
+
+    def cells(self) -> Iterator[dict]:
+        """Every cell of the grid as a row of the store's table `asked`."""
+        group_of = {model.name: number for number, group in enumerate(self.groups) for model in group}
+        position = 0
+        for test_set in self.test_sets:
+            for sample in test_set.samples:
+                fingerprint = test_set.fingerprint(sample)
+                for model in self.models:
+                    for perturbation in self.perturbations:
+                        yield {
+                            "key": cell_key(model, fingerprint, sample, perturbation, self.seed),
+                            "model": model.name,
+                            "test_set": test_set.name,
+                            "image": sample.id,
+                            "source": sample.source or sample.id,
+                            "tampered": sample.tampered,
+                            "family": perturbation.family,
+                            "level": perturbation.level,
+                            "spec": perturbation.spec,
+                            "job": group_of[model.name],
+                            "position": position,
+                        }
+                        position += 1
+
+    def job(self, place: Place, missing: Iterable[tuple[str, str, str]]) -> Job:
+        """The job that measures these (key, model, spec) cells of a place."""
+        test_set, sample = self._samples[place.test_set, place.image]
+        todo: dict[str, list[tuple[str, str]]] = {}
+        for key, model, spec in missing:
+            todo.setdefault(spec, []).append((key, model))
+        by_spec = {p.spec: p for p in self.perturbations}
+        return Job(
+            place,
+            dataclasses.replace(test_set, samples=[sample], defects=[]),
+            sample,
+            self.groups[place.group],
+            tuple((by_spec[spec], tuple(pairs)) for spec, pairs in todo.items()),
+            self.seed,
+            self.device,
+        )
+
+    @cached_property
+    def _samples(self) -> dict[tuple[str, str], tuple[TestSet, Sample]]:
+        return {(t.name, s.id): (t, s) for t in self.test_sets for s in t.samples}
 
 
 def limited(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
@@ -72,52 +133,8 @@ def limited(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
     return [samples[i * len(samples) // limit] for i in range(limit)]
 
 
-def cells(
-    models: Sequence[PlannedModel], test_sets: Sequence[TestSet], perturbations: Sequence[Perturbation], seed: int
-) -> Iterable[Cell]:
-    """Every cell of the grid: test set by test set, image by image, localizer by localizer."""
-    for test_set in test_sets:
-        for sample in test_set.samples:
-            fingerprint = test_set.fingerprint(sample)
-            for model in models:
-                for perturbation in perturbations:
-                    key = cell_key(model.identity, fingerprint, sample, perturbation, seed)
-                    yield Cell(key, model.name, test_set.name, sample, perturbation)
-
-
-def cell_key(identity: str, fingerprint: str, sample: Sample, perturbation: Perturbation, seed: int) -> str:
+def cell_key(model: PlannedModel, fingerprint: str, sample: Sample, perturbation: Perturbation, seed: int) -> str:
     """SHA-256 that names a cell's result. Name and seed enter because random perturbations are drawn from them."""
-    parts = (code_digest(), identity, fingerprint, sample.test_set, sample.id, perturbation.spec, str(seed))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def jobs(
-    models: Sequence[PlannedModel],
-    test_sets: Sequence[TestSet],
-    wanted: Iterable[Cell],
-    done: set[str],
-    seed: int,
-    device: str,
-) -> list[Job]:
-    """The missing cells as jobs: per image one for all weight-free localizers, and one for each network.
-
-    Weight-free methods share a job because the perturbed image is then made once for all of them; networks
-    stay apart so that a worker holds one set of weights at a time.
-    """
-    groups = [tuple(m for m in models if not m.network), *((m,) for m in models if m.network)]
-    group_of = {model.name: g for g, group in enumerate(groups) for model in group}
-    missing: dict[tuple[int, str, str], dict[Perturbation, list[tuple[str, str]]]] = {}
-    for cell in wanted:
-        if cell.key not in done:
-            place = (group_of[cell.model], cell.test_set, cell.sample.id)
-            todo = missing.setdefault(place, {})
-            todo.setdefault(cell.perturbation, []).append((cell.key, cell.model))
-    sets = {test_set.name: test_set for test_set in test_sets}
-    samples = {(s.test_set, s.id): s for t in test_sets for s in t.samples}
-    planned = []
-    for (group, name, image), todo in sorted(missing.items(), key=lambda item: item[0][0]):
-        sample = samples[name, image]
-        alone = dataclasses.replace(sets[name], samples=[sample], defects=[])
-        pairs = tuple((perturbation, tuple(pairs)) for perturbation, pairs in todo.items())
-        planned.append(Job(alone, sample, groups[group], pairs, seed, device))
-    return planned
+    parts = (code_digest(), model.name, model.identity, fingerprint)
+    coordinates = (sample.test_set, sample.id, perturbation.spec, str(seed))
+    return hashlib.sha256("\n".join(parts + coordinates).encode()).hexdigest()

@@ -21,7 +21,7 @@ from bench.data import TestSet, open_test_sets
 from bench.metrics import PROTOCOLS
 from bench.perturb import parse
 from bench.results import write_results
-from bench.runner import BACKENDS, Tally, run_jobs
+from bench.runner import BACKENDS, Tally, run_plan
 from bench.store import Store
 
 DEFAULT_OUT = Path("runs/default")
@@ -62,10 +62,9 @@ def main(args: argparse.Namespace) -> int:
     workers = args.workers or (1 if args.device.startswith("cuda") else os.cpu_count() or 1)
 
     with Store(args.out, writing=True) as store:
-        cells = list(plan.cells(planned, test_sets, perturbations, args.seed))
-        store.ask(_asked(cells))
-        done = store.done()
-        jobs = plan.jobs(planned, test_sets, cells, done, args.seed, args.device)
+        grid = plan.Plan(planned, test_sets, perturbations, args.seed, args.device)
+        store.ask(grid.cells())
+        reused = sum(n for status, n in store.counts().items() if status != "failed")
         about = {
             "format": 1,
             "suite": __version__,
@@ -84,14 +83,14 @@ def main(args: argparse.Namespace) -> int:
             "protocols": [_protocol_record(p) for p in PROTOCOLS.values()],
         }  # fmt: skip
         _write_json(args.out / "run.json", {**about, "finished": None})
-        tally = _measure(jobs, store, workers, args.backend)
-        counts = Counter(store.cells()["status"])
+        tally = _measure(grid, store, store.asked() - reused, workers, args.backend)
+        counts = Counter(store.counts())
         about["finished"] = provenance.now()
-        about["cells"] = {"asked": len(cells), "reused": len(done), **counts}
+        about["cells"] = {"asked": store.asked(), "reused": reused, **counts}
         about["seconds"] = {"wall": round(time.perf_counter() - clock, 2), **_timing(tally)}
         write_results(store, args.out / "results.csv")
         _write_json(args.out / "run.json", about)
-        failures = _failure_lines(store) if counts["failed"] else []
+        failures = [f"  {count} x {model}: {reason}" for count, model, reason in store.failures()]
     if args.json:
         print(json.dumps({"out": str(args.out), **about}, indent=1))
     else:
@@ -99,14 +98,13 @@ def main(args: argparse.Namespace) -> int:
     return 1 if counts["failed"] else 0
 
 
-def _measure(jobs, store: Store, workers: int, backend: str) -> Tally:
+def _measure(grid: plan.Plan, store: Store, missing: int, workers: int, backend: str) -> Tally:
     from tqdm import tqdm
 
-    total = sum(job.size for job in jobs)
-    if not total:
+    if not missing:
         return Tally()
-    with tqdm(total=total, unit="cell", smoothing=0.05, dynamic_ncols=True, file=sys.stderr) as bar:
-        return run_jobs(jobs, store, workers=workers, backend=backend, progress=bar.update)
+    with tqdm(total=missing, unit="cell", smoothing=0.05, dynamic_ncols=True, file=sys.stderr) as bar:
+        return run_plan(grid, store, workers=workers, backend=backend, progress=bar.update)
 
 
 def _plan_models(names: list[str], weights: dict[str, str], device: str):
@@ -142,14 +140,6 @@ def _limited(test_set: TestSet, limit: int | None) -> TestSet:
     import dataclasses
 
     return dataclasses.replace(test_set, samples=plan.limited(test_set.samples, limit))
-
-
-def _asked(cells: list[plan.Cell]) -> list[tuple]:
-    return [
-        (c.key, c.model, c.test_set, c.sample.id, c.sample.source or c.sample.id, c.sample.mask is not None,
-         c.perturbation.family, c.perturbation.level, c.perturbation.spec, position)
-        for position, c in enumerate(cells)
-    ]  # fmt: skip
 
 
 def _model_record(name: str, planned, skipped: dict[str, str]) -> dict:
@@ -192,13 +182,6 @@ def _timing(tally: Tally) -> dict:
         "harness": round(tally.harness + tally.commits, 2),
         "overhead": round(tally.overhead, 4) if tally.localizers else None,
     }
-
-
-def _failure_lines(store: Store) -> list[str]:
-    cells = store.cells()
-    failed = cells[cells["status"] == "failed"]
-    reasons = Counter(zip(failed["model"], failed["reason"], strict=True))
-    return [f"  {count} x {model}: {reason}" for (model, reason), count in reasons.most_common(10)]
 
 
 def _closing_lines(about: dict, failures: list[str], out: Path) -> str:

@@ -12,7 +12,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from bench import thumbnails
 from bench.evidence import Evidence
 from bench.image import ForensicImage, NotApplicable, ScoreMap, read_image
 from bench.perturb import Perturbation
-from bench.plan import Job, PlannedModel
+from bench.plan import Job, Place, Plan, PlannedModel
 from bench.severity import Severity, severity
 from bench.store import Store
 
@@ -44,7 +44,7 @@ class Outcome:
     busy: the job's wall time, building models aside; localizing: the part of it that the localizers took.
     """
 
-    job: int
+    place: Place
     cells: list[tuple[str, dict]] = field(default_factory=list)
     pictures: list[tuple[str, str, bytes]] = field(default_factory=list)
     busy: float = 0.0
@@ -70,14 +70,14 @@ class Tally:
         return (self.harness + self.commits) / self.localizers if self.localizers else float("nan")
 
 
-def run_jobs(jobs: list[Job], store: Store, *, workers: int, backend: str, progress: Callable[[int], None]) -> Tally:
-    """Measure all jobs and commit each as it arrives; returns where the time went.
+def run_plan(plan: Plan, store: Store, *, workers: int, backend: str, progress: Callable[[int], None]) -> Tally:
+    """Measure every missing cell of the plan and commit each job as it arrives; returns where the time went.
 
     progress is called with the number of cells of each committed job. Raises StoreError when a commit fails
     (what was committed stays), RunnerError when the backend is not installed.
     """
     tally = Tally()
-    for outcome in _outcomes(jobs, workers, backend):
+    for outcome in _outcomes(plan, store, workers, backend):
         before = time.perf_counter()
         store.commit(outcome.cells, outcome.pictures)
         tally.commits += time.perf_counter() - before
@@ -87,41 +87,47 @@ def run_jobs(jobs: list[Job], store: Store, *, workers: int, backend: str, progr
     return tally
 
 
-def _outcomes(jobs: list[Job], workers: int, backend: str) -> Iterator[Outcome]:
+def _outcomes(plan: Plan, store: Store, workers: int, backend: str) -> Iterator[Outcome]:
     """Outcomes in order of arrival, whatever happens to worker processes."""
-    pending = dict(enumerate(jobs))
+
+    def jobs(places: Iterable[Place]) -> Iterator[Job]:  # made as they are sent out, never all at once
+        return (plan.job(place, store.missing_at(place)) for place in places)
+
+    pending = dict.fromkeys(store.missing_places())
     while pending:
         before = len(pending)
         try:
-            for outcome in _engine(pending, workers, backend):
-                del pending[outcome.job]
+            for outcome in _engine(jobs(list(pending)), workers, backend):
+                del pending[outcome.place]
                 yield outcome
         except TerminatedWorkerError:
             if len(pending) < before:
                 continue
             # Nothing came back between two deaths: one of the first jobs kills its worker. Find out which.
-            for number in list(pending)[: 2 * workers]:
-                job = pending.pop(number)
+            for place in list(pending)[: 2 * workers]:
+                del pending[place]
+                (job,) = jobs([place])
                 try:
-                    yield from _engine({number: job}, 2, backend)
+                    yield from _engine([job], 2, backend)
                 except TerminatedWorkerError:
-                    reason = "the worker process died (out of memory, or killed)"
-                    outcome = Outcome(number)
-                    for key, model, perturbation in job.keys:
+                    outcome = Outcome(place)
+                    for key, model, perturbation in job.cells:
+                        reason = "the worker process died (out of memory, or killed)"
                         outcome.add(key, _failed(job, model, perturbation, reason))
                     yield outcome
 
 
-def _engine(pending: dict[int, Job], workers: int, backend: str) -> Iterator[Outcome]:
-    calls = (joblib.delayed(measure)(number, job, workers > 1) for number, job in list(pending.items()))
+def _engine(jobs: Iterable[Job], workers: int, backend: str) -> Iterator[Outcome]:
+    calls = (joblib.delayed(measure)(job, workers > 1) for job in jobs)
     if backend in ("loky", "threading"):
         # One thread per worker: the cores are shared out by image, and results do not depend on thread counts.
         extra = {"inner_max_num_threads": 1} if backend == "loky" else {}
         with joblib.parallel_config(backend=backend, n_jobs=workers, **extra):
             yield from joblib.Parallel(return_as="generator_unordered", pre_dispatch=f"{2 * workers}")(calls)
     elif backend == "dask":
-        with _dask_client(workers), joblib.parallel_config(backend="dask"):
-            yield from joblib.Parallel(return_as="generator_unordered", pre_dispatch="all")(calls)
+        with _dask_client(workers) as client, joblib.parallel_config(backend="dask"):
+            ahead = 4 * max(1, sum(client.ncores().values()))
+            yield from joblib.Parallel(return_as="generator_unordered", pre_dispatch=ahead)(calls)
     else:
         _start_ray(workers)
         with joblib.parallel_config(backend="ray", n_jobs=workers):  # its backend cannot stream: chunks instead
@@ -150,13 +156,13 @@ def _start_ray(workers: int) -> None:
     register_ray()
 
 
-def measure(number: int, job: Job, single_thread: bool) -> Outcome:
+def measure(job: Job, single_thread: bool) -> Outcome:
     """Run one job: decode once, perturb once a level, localize with every model that lacks the cell."""
     if single_thread:
         _limit_threads()
     built = {planned.name: _built(planned, job.device) for planned in job.models}
     start = time.perf_counter()
-    outcome = Outcome(number)
+    outcome = Outcome(job.place)
     place = f"{job.test_set.name}|{job.sample.id}"
     try:
         original = read_image(job.sample.image)
@@ -164,7 +170,7 @@ def measure(number: int, job: Job, single_thread: bool) -> Outcome:
         truth = job.test_set.read_mask(job.sample) if tampered else np.zeros(original.shape, bool)
         outcome.pictures.append(("truth", place, thumbnails.mask(truth)))
     except Exception as error:
-        for key, model, perturbation in job.keys:
+        for key, model, perturbation in job.cells:
             outcome.add(key, _failed(job, model, perturbation, _reason(error)))
         outcome.busy = time.perf_counter() - start
         return outcome

@@ -7,13 +7,15 @@ counts as done.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import filelock
 
 from bench.evidence import Evidence
+from bench.plan import Place
 
 FORMAT = 1
 
@@ -28,8 +30,9 @@ create table if not exists evidence (
 create table if not exists thumbnail (what text, key text, data blob not null, primary key (what, key)) without rowid;
 create table if not exists asked (
     key text primary key, model text, test_set text, image text, source text, tampered integer,
-    family text, level text, spec text, position integer
+    family text, level text, spec text, job integer, position integer
 ) without rowid;
+create index if not exists place on asked (job, test_set, image);
 """
 
 _COLUMNS = [
@@ -53,6 +56,9 @@ _COLUMNS = [
     "extras",
     "curve",
 ]
+
+
+_MISSING = "asked left join evidence using (key) where (status is null or status = 'failed')"
 
 
 class StoreError(RuntimeError):
@@ -107,16 +113,33 @@ class Store:
         if self._lock is not None:
             self._lock.release()
 
-    def ask(self, rows: Iterable[tuple]) -> None:
-        """Replace the list of cells that the present request is about (columns of table `asked`)."""
+    def ask(self, rows: Iterable[Mapping]) -> None:
+        """Replace the list of cells that the present request is about (see `Plan.cells`)."""
         with self._guard(), self.connection:
             self.connection.execute("delete from asked")
-            self.connection.executemany("insert into asked values (?,?,?,?,?,?,?,?,?,?)", rows)
+            self.connection.executemany(
+                "insert into asked values (:key, :model, :test_set, :image, :source, :tampered, :family, :level,"
+                " :spec, :job, :position)",
+                rows,
+            )
 
-    def done(self) -> set[str]:
-        """Keys of the asked cells that need not be computed again (measured, or not applicable)."""
-        query = "select key from asked join evidence using (key) where status in ('ok', 'not_applicable')"
-        return {key for (key,) in self.connection.execute(query)}
+    def asked(self) -> int:
+        """Number of cells of the request."""
+        return self.connection.execute("select count(*) from asked").fetchone()[0]
+
+    def missing_places(self) -> list[Place]:
+        """Where cells of the request are still to be measured (new ones and failed ones), in the order asked."""
+        query = f"select job, asked.test_set, asked.image from {_MISSING} group by 1, 2, 3 order by 1, min(position)"
+        return [Place(*row) for row in self.connection.execute(query)]
+
+    def missing_at(self, place: Place) -> list[tuple[str, str, str]]:
+        """(key, model, spec) of the cells to be measured there. May be called from any thread."""
+        query = (
+            f"select key, asked.model, spec from {_MISSING} and job = ? and asked.test_set = ? and asked.image = ?"
+            " order by position"
+        )
+        with contextlib.closing(sqlite3.connect(self.path)) as connection:
+            return connection.execute(query, (place.group, place.test_set, place.image)).fetchall()
 
     def commit(self, cells: Iterable[tuple[str, dict]], thumbnails: Iterable[tuple[str, str, bytes]]) -> None:
         """Store cells (key, row of `Evidence.to_row`) and thumbnails (what, key, bytes) in one transaction."""
@@ -153,10 +176,18 @@ class Store:
         )
         return pd.read_sql_query(query, self.connection).astype({"tampered": bool})
 
-    def count(self, status: str) -> int:
-        """Number of asked cells with this status."""
-        query = "select count(*) from asked join evidence using (key) where status = ?"
-        return self.connection.execute(query, (status,)).fetchone()[0]
+    def counts(self) -> dict[str, int]:
+        """Status -> number of the request's cells; those without any result are not in it."""
+        query = "select status, count(*) from asked join evidence using (key) group by status"
+        return dict(self.connection.execute(query))
+
+    def failures(self, most: int = 10) -> list[tuple[int, str, str]]:
+        """(count, model, reason) of the request's failed cells, the commonest first."""
+        query = (
+            "select count(*), asked.model, reason from asked join evidence using (key) where status = 'failed'"
+            " group by 2, 3 order by 1 desc, 2, 3 limit ?"
+        )
+        return self.connection.execute(query, (most,)).fetchall()
 
     def thumbnail(self, what: str, key: str) -> bytes | None:
         """A small encoded picture or None; what is "photo", "truth", "score" or "prediction"."""
