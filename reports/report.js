@@ -432,8 +432,8 @@
       : el("span", { class: "blank" }, blank(kind)), el("figcaption", {}, kind === 3 && images.oracle[i] ? "Prediction at the best threshold (oracle)" : kinds[kind]));
     const others = Object.entries(images.values).map(([key, column]) => [key.split("|").map(Number), column[i]])
       .filter(([[p, m], v]) => p === state.protocol && m !== state.metric && v !== null)
-      .map(([[, m], v]) => `${data.metrics[m].title} ${fixed(v)}`);
-    const facts = [...others, images.seconds[i] === null ? "" : `${images.seconds[i].toFixed(2)} s`, images.psnr[i] === null ? "" : `PSNR ${images.psnr[i].toFixed(1)} dB`].filter((f) => f);
+      .map(([[, m], v]) => `${data.metrics[m].title}\u00a0${fixed(v)}`);
+    const facts = [...others, images.seconds[i] === null ? "" : `${images.seconds[i].toFixed(2)}\u00a0s`, images.psnr[i] === null ? "" : `PSNR\u00a0${images.psnr[i].toFixed(1)}\u00a0dB`].filter((f) => f);
     return el("li", { "data-image": name, "data-value": value },
       el("h4", {}, el("span", {}, place ? `${worst ? of - place + 1 : place}. ` : "", name), value === null ? "" : el("b", {}, `${metric().title} ${fixed(value)}`)),
       el("div", { class: "thumbs" }, [0, 1, 2, 3].map(figure)), el("p", {}, facts.join(" · ")));
