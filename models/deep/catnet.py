@@ -1,0 +1,127 @@
+"""CAT-Net v2: HRNet on the pixels and on the JPEG's DCT coefficients, side by side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.image import ForensicImage, ScoreMap
+from models import Localizer, WeightFile, register
+from models.checkpoint import load_strictly, read_checkpoint, registered_file
+from models.deep.parts.dct_volume import dct_volume, luma_coefficients, with_jpeg
+from models.deep.parts.hrnet import ENLARGE, ConvNorm, HRNet, basic_blocks, pass_on, stage, transition
+from models.device import compute_device
+
+RGB_WIDTHS = (48, 96, 192, 384)
+DCT_WIDTHS = (96, 192, 384)  # at strides 8, 16, 32
+FUSED_WIDTHS = (24, 48, 96, 192)
+VOLUME_PLANES = 21
+BLOCKS = 4
+enlarge = ENLARGE["bilinear"]
+
+
+class CATNet(HRNet):
+    """HRNet-W48 on the pixels; a stream on the DCT volume that joins it at stride 8; a last stage on both."""
+
+    def __init__(self):
+        super().__init__(RGB_WIDTHS, modules=(1, 4, 3), blocks=BLOCKS)
+        self.dc_layer0_dil = ConvNorm(VOLUME_PLANES, 64, 3, dilation=8, bias=True)
+        self.dc_layer1_tail = ConvNorm(64, 4, 1)
+        self.dc_layer2 = basic_blocks(2 * 4 * 64, DCT_WIDTHS[0], BLOCKS)
+        self.dc_transition2 = transition(DCT_WIDTHS[:1], DCT_WIDTHS[:2])
+        self.dc_stage3 = stage(DCT_WIDTHS[:2], 3, BLOCKS, "bilinear")
+        self.dc_transition3 = transition(DCT_WIDTHS[:2], DCT_WIDTHS)
+        self.dc_stage4 = stage(DCT_WIDTHS, 2, BLOCKS, "bilinear")
+        joined = [rgb + dct for rgb, dct in zip(RGB_WIDTHS, (0, *DCT_WIDTHS), strict=True)]
+        self.transition4 = transition(joined, FUSED_WIDTHS)
+        self.stage5 = stage(FUSED_WIDTHS, 1, BLOCKS, "bilinear")
+        channels = sum(FUSED_WIDTHS)
+        self.last_layer = nn.Sequential(
+            nn.Conv2d(channels, channels, 1), nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, 2, 1)
+        )
+
+    def forward(self, rgb: Tensor, volume: Tensor, table: Tensor) -> Tensor:
+        """Logits (B, 2, H/4, W/4) of authentic and forged.
+
+        rgb: (B, 3, H, W) in -1..1, H and W multiples of 8. volume: (B, 21, H, W), see `dct_volume`.
+        table: (B, 1, 8, 8) quantisation steps of the luma.
+        """
+        fine, *coarse = super().forward(rgb)
+        frequency = self._frequency_stream(volume, table)
+        joined = [fine, *(torch.cat(pair, 1) for pair in zip(coarse, frequency, strict=True))]
+        features = self.stage5(pass_on(self.transition4, joined))
+        size = features[0].shape[2:]
+        return self.last_layer(torch.cat([features[0], *(enlarge(x, size) for x in features[1:])], 1))
+
+    def _frequency_stream(self, volume: Tensor, table: Tensor) -> list[Tensor]:
+        x = self.dc_layer1_tail(self.dc_layer0_dil(volume))
+        batch, channels, height, width = x.shape
+        rows, columns = height // 8, width // 8
+        # Each of the 64 frequencies becomes a channel: (B, C, 8, 8, rows, columns).
+        x = x.reshape(batch, channels, rows, 8, columns, 8).permute(0, 1, 3, 5, 2, 4)
+        both = torch.cat([x, x * table[..., None, None]], 1).reshape(batch, 2 * channels * 64, rows, columns)
+        features = self.dc_stage3(pass_on(self.dc_transition2, [self.dc_layer2(both)]))
+        return self.dc_stage4(pass_on(self.dc_transition3, features))
+
+
+def network_input(image: ForensicImage) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixels, DCT volume and luma table of an image with JPEG bytes, as `CATNet` takes them, batch of one.
+
+    At the right and bottom the pixels are padded with grey to whole blocks.
+    """
+    height, width = image.shape
+    coefficients = luma_coefficients(image.dct, height, width)
+    padded = np.full((*coefficients.shape, 3), 127.5, np.float32)
+    padded[:height, :width] = image.rgb
+    rgb = torch.from_numpy((padded - 127.5) / 127.5).permute(2, 0, 1)
+    table = torch.from_numpy(image.dct.tables[0].astype(np.float32))
+    return rgb[None], dct_volume(coefficients, VOLUME_PLANES - 1)[None], table[None, None]
+
+
+@register(
+    "catnet-v2",
+    title="CAT-Net v2, the authors' full model for general forgeries",
+    paper="Kwon et al., Learning JPEG Compression Artifacts for Image Manipulation Detection and Localization, "
+    "IJCV 2022",
+    year=2022,
+    summary="HRNet-W48 on the pixels and a second stream on the quantised DCT coefficients of the JPEG file",
+    licence="Apache 2.0 (code), CC BY 4.0 (weights)",
+    groups=("deep",),
+    trained_on=("casia2", "imd2020", "fantasticreality", "tampcoco", "compraise"),
+    weights=(
+        WeightFile(
+            "CAT_full_v2.pth.tar",
+            "https://drive.google.com/drive/folders/1hBEfnFtGG6q_srBHVEmbF3fTq0IhP8jq",
+            "CC BY 4.0",
+        ),
+    ),
+)
+class CATNetV2(Localizer):
+    """Probability of forgery; the logits are enlarged from a quarter of the size as in the authors' validation.
+
+    An image without JPEG bytes is first saved at quality 100, 4:4:4, as the authors do; `resaved` in the extras
+    says so.
+    """
+
+    def __init__(self, weights: str | os.PathLike | Mapping[str, Tensor] | None = None, device: str = "cpu"):
+        self._device = compute_device(device)
+        checkpoint = read_checkpoint(registered_file(self.card) if weights is None else weights)
+        with torch.device("meta"):
+            network = CATNet()
+        load_strictly(network, checkpoint)
+        self.network = network.to(self._device).eval()
+        self.weights_digest = checkpoint.digest
+
+    def localize(self, image: ForensicImage) -> ScoreMap:
+        height, width = image.shape
+        rgb, volume, table = (x.to(self._device) for x in network_input(with_jpeg(image)))
+        with torch.inference_mode():
+            logits = enlarge(self.network(rgb, volume, table), rgb.shape[2:])
+            forged = F.softmax(logits, 1)[0, 1, :height, :width]
+        extras = {"resaved": image.jpeg is None}
+        return ScoreMap(np.ascontiguousarray(forged.float().cpu().numpy()), "probability", extras=extras)

@@ -1,0 +1,211 @@
+"""HRNet: branches at four resolutions side by side that exchange features (Wang et al., TPAMI 2021, section 3).
+
+The forms that forgery localizers use differ in width, depth, stride of the stem, number of branches a stage, and in how
+a coarse feature map is enlarged when it is added to a finer one. Tensor names are those of the released checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.mpc.backbone import convolve
+
+STEM_CHANNELS = 64
+
+Enlarge = Callable[[Tensor, tuple[int, int]], Tensor]
+ENLARGE: dict[str, Enlarge] = {
+    "bilinear": partial(F.interpolate, mode="bilinear", align_corners=False),
+    "corners": partial(F.interpolate, mode="bilinear", align_corners=True),
+    "nearest": partial(F.interpolate, mode="nearest"),
+}
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution and batch normalization, then a ReLU if `rectified`; padded so that stride 1 keeps the size."""
+
+    def __init__(
+        self,
+        channels: int,
+        out: int,
+        kernel: int,
+        stride: int = 1,
+        *,
+        dilation: int = 1,
+        bias: bool = False,
+        rectified: bool = True,
+    ):
+        padding = dilation * (kernel // 2)
+        super().__init__(nn.Conv2d(channels, out, kernel, stride, padding, dilation, bias=bias), nn.BatchNorm2d(out))
+        self.activation = "relu" if rectified else "none"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return convolve(x, self[0], self[1], self.activation)
+
+
+def _shortcut(channels: int, out: int) -> ConvNorm | None:
+    return None if channels == out else ConvNorm(channels, out, 1, rectified=False)
+
+
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions around a shortcut."""
+
+    def __init__(self, channels: int, out: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, out, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out)
+        self.conv2 = nn.Conv2d(out, out, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out)
+        self.downsample = _shortcut(channels, out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = convolve(x, self.conv1, self.bn1, "relu")
+        return F.relu(convolve(x, self.conv2, self.bn2) + shortcut)
+
+
+class Bottleneck(nn.Module):
+    """1 x 1, 3 x 3 and 1 x 1 convolution around a shortcut; the last one has `expansion` times `inner` channels."""
+
+    def __init__(self, channels: int, inner: int, expansion: int = 4):
+        super().__init__()
+        out = inner * expansion
+        self.conv1 = nn.Conv2d(channels, inner, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, out, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out)
+        self.downsample = _shortcut(channels, out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = convolve(x, self.conv1, self.bn1, "relu")
+        x = convolve(x, self.conv2, self.bn2, "relu")
+        return F.relu(convolve(x, self.conv3, self.bn3) + shortcut)
+
+
+def basic_blocks(channels: int, out: int, count: int) -> nn.Sequential:
+    """`count` basic blocks, the first of which goes from `channels` to `out` channels."""
+    return nn.Sequential(*(BasicBlock(channels if i == 0 else out, out) for i in range(count)))
+
+
+class HighResolutionModule(nn.Module):
+    """Basic blocks on every branch, then each of the first `outputs` branches receives the sum of all branches.
+
+    widths: channels of the branches, finest first. blocks: basic blocks a branch. enlarge: key of ENLARGE.
+    """
+
+    def __init__(self, widths: Sequence[int], blocks: int, enlarge: str, outputs: int):
+        super().__init__()
+        self.branches = nn.ModuleList(basic_blocks(width, width, blocks) for width in widths)
+        self.fuse_layers = nn.ModuleList(
+            nn.ModuleList(_exchange(widths, source, target) for source in range(len(widths)))
+            for target in range(outputs)
+        )
+        self.enlarge = ENLARGE[enlarge]
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        features = [branch(x) for branch, x in zip(self.branches, features, strict=True)]
+        fused = []
+        for target, exchanges in enumerate(self.fuse_layers):
+            total = features[target]
+            for source, exchange in enumerate(exchanges):
+                if source == target:
+                    continue
+                x = exchange(features[source])
+                total = total + (self.enlarge(x, total.shape[2:]) if source > target else x)
+            fused.append(F.relu(total))
+        return fused
+
+
+def _exchange(widths: Sequence[int], source: int, target: int) -> nn.Module | None:
+    """The layers that bring branch `source` to the channels, and down to the stride, of branch `target`."""
+    if source == target:
+        return None
+    if source > target:
+        return ConvNorm(widths[source], widths[target], 1, rectified=False)
+    inner = [ConvNorm(widths[source], widths[source], 3, 2) for _ in range(target - source - 1)]
+    return nn.Sequential(*inner, ConvNorm(widths[source], widths[target], 3, 2, rectified=False))
+
+
+def stage(widths: Sequence[int], modules: int, blocks: int, enlarge: str, outputs: int | None = None) -> nn.Sequential:
+    """`modules` modules after each other; the last one yields `outputs` branches, all where None."""
+    every = len(widths)
+    yielded = [every] * (modules - 1) + [every if outputs is None else outputs]
+    return nn.Sequential(*(HighResolutionModule(widths, blocks, enlarge, count) for count in yielded))
+
+
+def transition(before: Sequence[int], after: Sequence[int]) -> nn.ModuleList:
+    """What lies between two stages: a convolution where a branch's width changes, new branches from the coarsest."""
+    layers: list[nn.Module | None] = []
+    for branch, width in enumerate(after):
+        steps = branch - len(before) + 1
+        if steps > 0:
+            inner = [ConvNorm(before[-1], before[-1], 3, 2) for _ in range(steps - 1)]
+            layers.append(nn.Sequential(*inner, ConvNorm(before[-1], width, 3, 2)))
+        else:
+            layers.append(None if before[branch] == width else ConvNorm(before[branch], width, 3))
+    return nn.ModuleList(layers)
+
+
+def pass_on(layers: Iterable[nn.Module | None], features: list[Tensor]) -> list[Tensor]:
+    """The branches of the next stage, from those of the last one through a `transition`."""
+    last = len(features) - 1
+    sources = [features[min(branch, last)] for branch in range(len(layers))]
+    return [x if layer is None else layer(x) for layer, x in zip(layers, sources, strict=True)]
+
+
+class HRNet(nn.Module):
+    """The backbone: (B, 3, H, W) to one feature map a branch, finest first.
+
+    widths: channels of the four branches. modules: high-resolution modules of stages 2, 3 and 4. blocks: residual
+    blocks of stage 1 and of every branch in a module. branches: how many of the branches stages 2, 3 and 4 have.
+    stem_stride: of each of the stem's two convolutions; the branches' strides are its square times 1, 2, 4 and 8.
+    enlarge: key of ENLARGE. outputs: how many branches are yielded.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        modules: tuple[int, int, int],
+        blocks: int,
+        *,
+        branches: tuple[int, int, int] = (2, 3, 4),
+        stem_stride: int = 2,
+        enlarge: str = "bilinear",
+        outputs: int = 4,
+    ):
+        super().__init__()
+        self.widths = tuple(widths)
+        self._add_stem(stem_stride)
+        wide = 4 * STEM_CHANNELS
+        self.layer1 = nn.Sequential(
+            *(Bottleneck(STEM_CHANNELS if i == 0 else wide, STEM_CHANNELS) for i in range(blocks))
+        )
+        two, three, four = (self.widths[:count] for count in branches)
+        self.transition1 = transition([wide], two)
+        self.stage2 = stage(two, modules[0], blocks, enlarge)
+        self.transition2 = transition(two, three)
+        self.stage3 = stage(three, modules[1], blocks, enlarge)
+        self.transition3 = transition(three, four)
+        self.stage4 = stage(four, modules[2], blocks, enlarge, outputs)
+
+    def _add_stem(self, stride: int) -> None:
+        self.conv1 = nn.Conv2d(3, STEM_CHANNELS, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(STEM_CHANNELS)
+        self.conv2 = nn.Conv2d(STEM_CHANNELS, STEM_CHANNELS, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(STEM_CHANNELS)
+
+    def stem(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) to (B, 64, H / stride^2, W / stride^2)."""
+        return convolve(convolve(x, self.conv1, self.bn1, "relu"), self.conv2, self.bn2, "relu")
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        features = [self.layer1(self.stem(x))]
+        features = self.stage2(pass_on(self.transition1, features))
+        features = self.stage3(pass_on(self.transition2, features))
+        return self.stage4(pass_on(self.transition3, features))

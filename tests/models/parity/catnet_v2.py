@@ -1,0 +1,51 @@
+"""CAT-Net v2: cases with made-up coefficients, and cases that start from JPEG bytes of our own making."""
+
+import zlib
+
+import numpy as np
+import torch
+
+import models
+from bench.image import ForensicImage, encode_jpeg
+from models.deep.catnet import CATNet, network_input
+from models.deep.parts.dct_volume import dct_volume, luma_coefficients, with_jpeg
+
+QUICK = set()
+
+
+def state_dicts():
+    return {"manifest.json": CATNet().state_dict()}
+
+
+def outputs(case):
+    network = models.build("catnet-v2", weights=case.fill(state_dicts()["manifest.json"])).network
+    found = {}
+    if "coef" in case.name:
+        rgb, volume, table, found["coef_crc32"] = made_up(case)
+        found["dctvol_channel_sums"] = volume.sum((0, 2, 3))
+    else:
+        if "png" in case.name:
+            image = with_jpeg(ForensicImage(case.image))
+        else:
+            image = ForensicImage.from_jpeg(encode_jpeg(case.image, 75))
+        rgb, volume, table = network_input(image)
+        found |= {
+            "jpeg_bytes": np.frombuffer(image.jpeg, np.uint8),
+            "coef_y": luma_coefficients(image.dct, *image.shape),
+            "qtable": image.dct.tables[0][None],
+            "rgb_crc32": np.float64(zlib.crc32(image.rgb.tobytes())),
+        }
+    logits = network(rgb, volume, table)
+    return found | {"logits": logits, "prob": logits.softmax(1)[0, 1]}
+
+
+def made_up(case):
+    """Input of the `coef` cases, as the notes beside them describe it."""
+    height, width = case.image.shape[:2]
+    rng = np.random.Generator(np.random.PCG64(1000 + int(case.stored["meta__seed"])))
+    y, x = np.mgrid[0:height, 0:width]
+    coefficients = np.round(rng.standard_normal((height, width)) * (24.0 / (1 + y % 8 + x % 8) ** 1.2)).astype(np.int32)
+    steps = 3 + torch.arange(8.0)[:, None] + 2 * torch.arange(8.0)[None]
+    rgb = torch.from_numpy((case.image.astype(np.float32) - 127.5) / 127.5).permute(2, 0, 1)
+    crc = np.float64(zlib.crc32(coefficients.tobytes()))
+    return rgb[None], dct_volume(coefficients)[None], steps[None, None], crc
