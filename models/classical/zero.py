@@ -36,7 +36,7 @@ ZERO_BELOW = 0.5 - 2e-4
     title="JPEG grid votes (ZERO)",
     paper="Nikoukhah et al., ZERO: a local JPEG grid origin detector, IPOL 2021",
     year=2021,
-    summary="Pixels vote for the origin of their JPEG grid; regions off the photo's grid are forged by an a-contrario test.",
+    summary="Pixels vote for the origin of their JPEG grid; an a-contrario test finds regions off the photo's grid.",
     groups=("baselines", "classical"),
 )
 class Zero(Localizer):
