@@ -11,6 +11,10 @@ the grid, or when most of the picture is forged.
 
 The period comes from the Fourier spectrum of the histogram, as in the authors' later practice and in the MKLab
 toolbox: the paper's own sum over equally spaced bins prefers long periods in a peaked histogram.
+
+Compared with pyIFD 0.0.3 (ADQ1) on three constructed splices of 480x480 (qualities 60 then 85, 50 then 95, 80 then
+70): correlation of the block maps above .9999, SSIM .999, AUC .956, .973, .449 against its .956, .972, .448. It
+differs in bins just left of the peak, which pyIFD reads in the period right of it.
 """
 
 from __future__ import annotations

@@ -8,6 +8,10 @@ on a grid moved by one pixel), and the first quantisation step and the share of 
 fitted to it for each frequency, rounding and truncation errors included.
 Works when the second quality factor is higher than the first, and less well below it. Cannot work on singly
 compressed images, after resizing or cropping off the grid, or where the first step divides the second.
+
+Compared with pyIFD 0.0.3 (ADQ2, a port of the authors' code) on the splices of ADQ1: correlation .997, .992, .995,
+SSIM .97, .94, .98, AUC .998, .997, .825 against its .997, .997, .818. Here the rounding error is measured on the
+pixels that were decoded, there on a reconstruction with chroma repeated.
 """
 
 from __future__ import annotations

@@ -10,6 +10,10 @@ at the usual JPEG qualities.
 
 The paper decides on a block by how unequal the errors of the four patterns are. The score here is the share of
 the picture's own pattern in their sum: the same comparison, which also sees a region of another phase.
+
+Compared with pyIFD 0.0.3 (CFA2), whose map is green's share of the error of the best pattern: the same share
+computed from these errors correlates above .99 away from the border, which pyIFD interpolates from zeros. AUC on a
+region without trace and on one of another phase: .997 and .991 against its .54 and .91.
 """
 
 from __future__ import annotations

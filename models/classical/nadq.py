@@ -11,6 +11,10 @@ as the forgery: a JPEG photo was edited and saved again.
 Works when the second quality factor is clearly higher than the first (non-aligned) or higher (aligned). Cannot
 work on singly compressed images or after resizing. `nadq` marks the background instead of the forgery when a
 JPEG photo was cropped off its grid and then edited.
+
+Compared with pyIFD 0.0.3 (NADQ, a port of the authors' code) on a constructed splice of 480x480 (qualities 70 then
+95): same shift, correlation .985, AUC .993 against its .987. On a splice of qualities 60 then 90 both miss the shift.
+`nadq-aligned` has no counterpart there; EM is tested against a loop over blocks.
 """
 
 from __future__ import annotations

