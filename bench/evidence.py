@@ -155,7 +155,7 @@ class Evidence:
 
     status: "ok", "failed" or "not_applicable", the latter two with a reason and without curve and scores.
     kind: kind of the score map ("probability", "logit", "score"). image_score: the localizer's own image-level score;
-    max_score: the maximum of its map. seconds: wall time of the localizer; peak_mb: its peak memory.
+    max_score: the maximum of its map. seconds: wall time of the localizer; peak_mb: memory it added at its peak.
     psnr (dB, inf for identical), ssim, bytes: measured severity of the perturbation. extras: JSON-able.
     """
 

@@ -297,7 +297,7 @@ def _limit_threads() -> None:
 
 
 class _peak_memory:
-    """Peak memory in MB while the block runs: of the GPU on cuda, else of this process (Linux), else NaN."""
+    """MB that the block adds to this process at its peak (Linux, else NaN); on cuda, the peak allocated on the GPU."""
 
     def __init__(self, device: str):
         self.cuda = device.startswith("cuda")
@@ -311,6 +311,7 @@ class _peak_memory:
         else:
             with contextlib.suppress(OSError):
                 Path("/proc/self/clear_refs").write_text("5")  # restarts the kernel's high-water mark
+            self.before = _resident("VmRSS")
         return self
 
     def __exit__(self, *_):
@@ -318,7 +319,13 @@ class _peak_memory:
             import torch
 
             self.megabytes = torch.cuda.max_memory_allocated() / 2**20
-            return
-        with contextlib.suppress(OSError, StopIteration):
-            lines = Path("/proc/self/status").read_text().splitlines()
-            self.megabytes = int(next(s for s in lines if s.startswith("VmHWM")).split()[1]) / 1024
+        else:
+            self.megabytes = max(0.0, _resident("VmHWM") - self.before)
+
+
+def _resident(field: str) -> float:
+    """A field of /proc/self/status in MB; NaN where there is none."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1024
+    return float("nan")

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 WHOLE_SET = "*"  # the image column of a metric that has one value a test set
 
 
+class ReportError(ValueError):
+    """Runs that cannot be shown on one page; the message says why and what to change."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """A metric as the reader meets it.
@@ -166,10 +170,10 @@ class Comparison:
 def compare(runs: list[RunView]) -> Comparison:
     """Merge runs. Raises ValueError for no run and for two runs of the same label."""
     if not runs:
-        raise ValueError("no run to report on; name at least one run folder")
+        raise ReportError("no run to report on; name at least one run folder")
     labels = [run.label for run in runs]
     if len(set(labels)) < len(labels):
-        raise ValueError(f"two runs have the same label ({', '.join(labels)}); give each its own")
+        raise ReportError(f"two runs have the same label ({', '.join(labels)}); give each its own")
     lines = _lines(runs)
     line_of = {(line.run, line.model): line.index for line in lines}
     summary = pd.concat(
@@ -241,13 +245,15 @@ def _protocols(runs: list[RunView], summary: pd.DataFrame) -> list[dict]:
     for run in runs:
         for protocol in run.protocols:
             if described[protocol["name"]]["version"] != protocol["version"]:
-                raise ValueError(
+                raise ReportError(
                     f"protocol {protocol['name']!r} has different versions in these runs; their numbers cannot stand "
                     "side by side: make the reports apart, or run them again with one version of this program"
                 )
     missing = set(summary["protocol"]) - set(described)
     if missing:
-        raise ValueError(f"the summary holds numbers of protocols that are not described: {', '.join(sorted(missing))}")
+        raise ReportError(
+            f"the summary holds numbers of protocols that are not described: {', '.join(sorted(missing))}"
+        )
     present = set(summary["protocol"])
     order = list(dict.fromkeys(p["name"] for run in runs for p in run.protocols))
     return [described[name] for name in order if name in present]

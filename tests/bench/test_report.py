@@ -1,0 +1,48 @@
+"""`bench report`: from run folders to files, and what it refuses."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from bench.cli import main
+
+
+@pytest.fixture
+def run_folder(photo_folder, monkeypatch):
+    """A finished run of a toy localizer on the made folder under one JPEG level."""
+    data = f"folder:{photo_folder / 'images'},{photo_folder / 'masks'}"
+    out = photo_folder / "runs" / "mine"
+    words = ["run", "--models", "toy_localizers:Redness,mpc-catnet", "--data", data, "--perturbations", "jpeg:60"]
+    monkeypatch.setenv("BENCH_WEIGHTS", str(photo_folder / "none"))
+    assert main([*words, "--out", str(out), "--workers", "1"]) == 0
+    return out
+
+
+def test_files_and_their_numbers(run_folder, capsys):
+    capsys.readouterr()
+    assert main(["report", str(run_folder), "--json"]) == 0
+    files = json.loads(capsys.readouterr().out)
+    assert {file.rpartition(".")[2] for file in files} >= {"html", "pdf", "png", "csv", "tex"}
+    summary = pd.read_csv(run_folder / "report" / "tables" / "summary.csv", dtype={"level": str})
+    row = summary.query("metric == 'f1' and protocol == 'native' and spec == 'identity'").iloc[0]
+    assert (row["mean"], row["n"]) == (1.0, 4)  # the toy localizer finds the red pixels without a mistake
+    page = (run_folder / "report" / "report.html").read_text()
+    assert "MPC_CATNet_stage2_weights.pth" in page  # the skipped localizer is on the page, with where to get it
+
+
+def test_the_latest_run_is_the_default(run_folder, monkeypatch):
+    monkeypatch.chdir(run_folder.parents[1])
+    assert main(["report"]) == 0
+    assert (run_folder / "report" / "report.html").stat().st_size > 50_000
+
+
+def test_two_runs_of_one_name_are_refused(run_folder, capsys):
+    assert main(["report", str(run_folder), str(run_folder)]) == 2
+    assert "same label" in capsys.readouterr().err
+
+
+def test_an_unfinished_run_says_how_to_finish(run_folder, capsys):
+    (run_folder / "results.csv").unlink()
+    assert main(["report", str(run_folder)]) == 2
+    assert "it resumes" in capsys.readouterr().err
