@@ -35,11 +35,13 @@ class ConvNorm(nn.Sequential):
         stride: int = 1,
         *,
         dilation: int = 1,
+        groups: int = 1,
         bias: bool = False,
         rectified: bool = True,
     ):
         padding = dilation * (kernel // 2)
-        super().__init__(nn.Conv2d(channels, out, kernel, stride, padding, dilation, bias=bias), nn.BatchNorm2d(out))
+        conv = nn.Conv2d(channels, out, kernel, stride, padding, dilation, groups, bias=bias)
+        super().__init__(conv, nn.BatchNorm2d(out))
         self.activation = "relu" if rectified else "none"
 
     def forward(self, x: Tensor) -> Tensor:

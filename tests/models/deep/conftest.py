@@ -12,6 +12,11 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def same_random_tensors():
+    torch.manual_seed(0)
+
+
 def _photo(height: int, width: int, grey: bool = False) -> ForensicImage:
     rgb = np.random.default_rng(0).integers(0, 256, (height, width, 1 if grey else 3), dtype=np.uint8)
     return ForensicImage(np.repeat(rgb, 3, axis=2) if grey else rgb)

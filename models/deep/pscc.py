@@ -1,0 +1,137 @@
+"""PSCC-Net: HRNet features, masks from coarse to fine each guided by the coarser one, and a detection head."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.image import ForensicImage, ScoreMap
+from models import WeightFile, register
+from models.deep.composite import CompositeLocalizer
+from models.deep.parts.hrnet import ENLARGE, Bottleneck, ConvNorm, HRNet
+from models.deep.parts.nonlocal_attention import NonLocal
+
+WIDTHS = (18, 36, 72, 144)
+FOLDS = (4, 2, 2, 1)
+HEAD_SIZE = 256  # the heads' finest feature map, whatever the size of the image
+resize = ENLARGE["corners"]
+
+
+class PSCCNet(nn.Module):
+    """The three published networks as one. Children in the order of the authors' files."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = HRNet(WIDTHS, modules=(1, 1, 1), blocks=2, stem_stride=1, enlarge="corners")
+        self.localization = LocalizationHead()
+        self.detection = DetectionHead()
+
+    def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """x: (B, 3, H, W) in 0..1. Probabilities (B, 1, s, s), s = 256, 128, 64, 32, and logits (B, 2).
+
+        The logits are of authentic and forged.
+        """
+        pyramid = to_head_size(self.features(x))
+        return self.localization(pyramid), self.detection(pyramid)
+
+
+def to_head_size(features: list[Tensor]) -> list[Tensor]:
+    """Feature maps at 256, 128, 64 and 32 pixels a side."""
+    sides = [HEAD_SIZE >> level for level in range(len(features))]
+    return [resize(x, (side, side)) for side, x in zip(sides, features, strict=True)]
+
+
+class LocalizationHead(nn.Module):
+    """A mask at each scale; the features of the next finer one are multiplied with it."""
+
+    def __init__(self):
+        super().__init__()
+        self.getmask4 = MaskAttention(WIDTHS[3], FOLDS[3])
+        self.getmask3 = MaskAttention(WIDTHS[2], FOLDS[2])
+        self.getmask2 = MaskAttention(WIDTHS[1], FOLDS[1])
+        self.getmask1 = MaskAttention(WIDTHS[0], FOLDS[0])
+
+    def forward(self, pyramid: list[Tensor]) -> list[Tensor]:
+        """Probabilities (B, 1, s, s), finest first."""
+        coarsest = pyramid[-1]
+        mask = self.getmask4(coarsest)
+        masks = [mask]
+        for x, attention in zip(pyramid[2::-1], (self.getmask3, self.getmask2, self.getmask1), strict=True):
+            mask = attention(x * resize(mask, x.shape[2:]))
+            masks.insert(0, mask)
+        return masks
+
+
+class MaskAttention(NonLocal):
+    """Attention between positions and between channels, and a mask from both (B, 1, H, W), 0..1."""
+
+    def __init__(self, channels: int, fold: int):
+        super().__init__(channels, fold)
+        self.W_c = nn.Conv2d(channels, channels, 1)
+        self.gamma_c = nn.Parameter(torch.ones(1))
+        self.getmask = nn.Sequential(nn.Conv2d(channels, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 1, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        g, theta, phi = self.projections(x)
+        by_position = self.between_positions(x, g, theta, phi)
+        # The released code reads this (positions, channels) product as (channels, positions), unlike the other one.
+        by_channel = (g @ (theta.mT @ phi).softmax(-1)).reshape(x.shape)
+        x = x + self.gamma_s * self.W_s(by_position) + self.gamma_c * self.W_c(by_channel)
+        return self.getmask(x).sigmoid()
+
+
+class DetectionHead(nn.Module):
+    """The scales are widened and added up from fine to coarse, then averaged over all positions: logits (B, 2)."""
+
+    def __init__(self):
+        super().__init__()
+        self.incre_modules = nn.ModuleList(nn.Sequential(Bottleneck(w, w, expansion=2)) for w in WIDTHS)
+        self.downsamp_modules = nn.ModuleList(
+            ConvNorm(2 * fine, 2 * coarse, 3, 2, bias=True) for fine, coarse in itertools.pairwise(WIDTHS)
+        )
+        self.final_layer = ConvNorm(2 * WIDTHS[-1], 128, 1, bias=True)
+        self.classifier = nn.Sequential(nn.Linear(128, 16), nn.ReLU(), nn.Linear(16, 2))
+
+    def forward(self, pyramid: list[Tensor]) -> Tensor:
+        first, *others = (widen(x) for widen, x in zip(self.incre_modules, pyramid, strict=True))
+        total = first
+        for down, x in zip(self.downsamp_modules, others, strict=True):
+            total = x + down(total)
+        return self.classifier(self.final_layer(total).mean((2, 3)))
+
+
+_PAGE = "https://github.com/proteus1991/PSCC-Net/tree/main/checkpoint"
+
+
+@register(
+    "pscc-net",
+    title="PSCC-Net, the authors' pre-trained model",
+    paper="Liu et al., PSCC-Net: Progressive Spatio-Channel Correlation Network for Image Manipulation Detection and "
+    "Localization, TCSVT 2022",
+    year=2022,
+    summary="HRNet features at full resolution; masks from coarse to fine by attention over positions and channels",
+    licence="MIT (code and weights)",
+    groups=("deep",),
+    trained_on=("pscc",),
+    weights=(
+        WeightFile("pscc_net/HRNet.pth", f"{_PAGE}/HRNet_checkpoint", "MIT"),
+        WeightFile("pscc_net/NLCDetection.pth", f"{_PAGE}/NLCDetection_checkpoint", "MIT", size=2_900_709),
+        WeightFile("pscc_net/DetectionHead.pth", f"{_PAGE}/DetectionHead_checkpoint", "MIT", size=3_739_969),
+    ),
+)
+class PSCCNetLocalizer(CompositeLocalizer):
+    """Probability of forgery at the image's own size; the image score is the detection head's probability."""
+
+    make_network = PSCCNet
+
+    def localize(self, image: ForensicImage) -> ScoreMap:
+        x = torch.from_numpy(image.rgb.astype(np.float32) / 255).permute(2, 0, 1)[None]
+        with torch.inference_mode():
+            masks, logits = self.network(x.to(self._device))
+            forged = resize(masks[0], image.shape)[0, 0].float().cpu().numpy()
+            detected = float(F.softmax(logits, 1)[0, 1])
+        return ScoreMap(forged, "probability", detected)

@@ -1,0 +1,85 @@
+"""PSCC-Net: attention against plain loops, the localizer, and weights that come in three files."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import models
+from models import WeightsError, WeightsMissing
+from models.deep import pscc
+
+
+@pytest.fixture
+def narrow(monkeypatch, random_weights):
+    monkeypatch.setattr(pscc, "WIDTHS", (3, 4, 5, 6))
+    monkeypatch.setattr(pscc, "HEAD_SIZE", 64)
+    return random_weights(pscc.PSCCNet())
+
+
+def test_mask_attention_equals_attention_position_by_position(random_weights):
+    layer = pscc.MaskAttention(channels=2, fold=2)
+    layer.load_state_dict(random_weights(layer))
+    x = torch.randn(1, 2, 4, 6)
+    with torch.inference_mode():
+        rows = x.flatten().view(8, 6).T  # (positions, 2 * 2 * 2), the memory as it lies
+        g, theta, phi = (rows @ conv.weight[:, :, 0, 0].T + conv.bias for conv in (layer.g, layer.theta, layer.phi))
+        by_position = torch.empty(6, 8)
+        for i in range(6):
+            likeness = torch.tensor([float(theta[i] @ phi[j]) for j in range(6)])
+            by_position[i] = sum(weight * g[j] for j, weight in enumerate(likeness.softmax(0)))
+        by_channel = torch.zeros(6, 8)
+        for c in range(8):
+            likeness = torch.tensor([float(theta[:, c] @ phi[:, d]) for d in range(8)])
+            by_channel += torch.outer(g[:, c], likeness.softmax(0))
+        mixed = x + layer.gamma_s * layer.W_s(by_position.T.reshape(1, 2, 4, 6))
+        mixed = mixed + layer.gamma_c * layer.W_c(by_channel.reshape(1, 2, 4, 6))
+        torch.testing.assert_close(layer(x), layer.getmask(mixed).sigmoid(), atol=1e-5, rtol=1e-4)
+
+
+def test_each_mask_gates_the_next_finer_features(narrow):
+    head = pscc.PSCCNet().eval().localization
+    pyramid = [torch.rand(1, width, 64 >> level, 64 >> level) for level, width in enumerate(pscc.WIDTHS)]
+    with torch.inference_mode():
+        masks = head(pyramid)
+        coarse = head.getmask4(pyramid[3])
+        gate = F.interpolate(coarse, (16, 16), mode="bilinear", align_corners=True)
+        torch.testing.assert_close(masks[2], head.getmask3(pyramid[2] * gate))
+    assert [mask.shape[2] for mask in masks] == [64, 32, 16, 8]
+
+
+@pytest.mark.parametrize(("height", "width", "grey"), [(1, 1, False), (5, 30, True), (41, 33, False)])
+def test_localizes_images_of_any_size(narrow, photo, height, width, grey):
+    localizer = models.build("pscc-net", weights=narrow)
+    image = photo(height, width, grey)
+    score = localizer.localize(image)
+    x = torch.from_numpy(image.rgb / np.float32(255)).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        masks, logits = localizer.network(x)
+    assert score.kind == "probability" and score.values.shape == (height, width)
+    assert score.values.min() >= 0 and score.values.max() <= 1
+    assert score.image_score == pytest.approx(float(logits[0].softmax(0)[1]), abs=1e-6)
+    if min(height, width) > 1:  # corners are aligned
+        assert score.values[0, 0] == pytest.approx(float(masks[0][0, 0, 0, 0]), abs=1e-6)
+        assert score.values[-1, -1] == pytest.approx(float(masks[0][0, 0, -1, -1]), abs=1e-6)
+
+
+def test_three_files_from_the_weights_folder_or_another_one(narrow, photo, tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
+    folder = tmp_path / "pscc_net"
+    folder.mkdir()
+    parts = {"features": "HRNet.pth", "localization": "NLCDetection.pth", "detection": "DetectionHead.pth"}
+    for part, name in parts.items():
+        with pytest.raises(WeightsMissing, match=rf"pscc-net needs pscc_net/{name}.*github\.com"):
+            models.build("pscc-net")
+        own = {f"module.{k.removeprefix(part + '.')}": v for k, v in narrow.items() if k.startswith(part + ".")}
+        torch.save(own, folder / name)
+    registered, elsewhere = models.build("pscc-net"), models.build("pscc-net", weights=folder)
+    whole = models.build("pscc-net", weights=narrow)
+    assert registered.weights_digest == elsewhere.weights_digest
+    image = photo(20, 20)
+    for localizer in (registered, elsewhere):
+        np.testing.assert_array_equal(localizer.localize(image).values, whole.localize(image).values)
+    (folder / "HRNet.pth").write_bytes((folder / "DetectionHead.pth").read_bytes())
+    with pytest.raises(WeightsError, match=r"HRNet\.pth does not fit HRNet.*another network"):
+        models.build("pscc-net")
