@@ -35,16 +35,18 @@ class Checkpoint:
     config: dict[str, object] = field(default_factory=dict)
 
 
-def read_checkpoint(weights: str | os.PathLike | Mapping[str, Tensor]) -> Checkpoint:
+def read_checkpoint(weights: str | os.PathLike | Mapping[str, Tensor], key: str | None = None) -> Checkpoint:
     """A checkpoint file (.safetensors, else PyTorch's format) or a state dict.
 
     In a file the state dict may lie under one of CONTAINER_KEYS, and all names may begin with `module.` (a
-    network saved inside DataParallel). Half-precision tensors become float32.
+    network saved inside DataParallel). Half-precision tensors become float32. key: of the state dict wanted, where
+    a file, or a mapping of the same form, holds several.
 
     Raises WeightsError, naming the file, if it is absent, damaged or truncated, would execute code, or holds no
     state dict.
     """
     if isinstance(weights, Mapping):
+        weights = weights if key is None else _under(weights, key, "the mapping")
         tensors = _plain(weights, "the state dict")
         return Checkpoint(tensors, _digest_of_tensors(tensors), "the state dict")
     path = Path(weights)
@@ -53,8 +55,10 @@ def read_checkpoint(weights: str | os.PathLike | Mapping[str, Tensor]) -> Checkp
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    read = _read_safetensors if path.suffix == ".safetensors" else _read_torch
-    tensors, config = read(path)
+    if path.suffix == ".safetensors":
+        tensors, config = _read_safetensors(path)
+    else:
+        tensors, config = _read_torch(path, key)
     return Checkpoint(_plain(tensors, str(path)), digest, str(path), config)
 
 
@@ -150,7 +154,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]
         raise _damaged(path, error) from error
 
 
-def _read_torch(path: Path) -> tuple[Mapping[str, Tensor], dict[str, object]]:
+def _read_torch(path: Path, wanted: str | None) -> tuple[Mapping[str, Tensor], dict[str, object]]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -164,10 +168,18 @@ def _read_torch(path: Path) -> tuple[Mapping[str, Tensor], dict[str, object]]:
         raise _damaged(path, error) from error
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path}: holds a {type(content).__name__} and not a state dict")
+    if wanted is not None:
+        return _under(content, wanted, str(path)), {}
     for key in CONTAINER_KEYS:
         if isinstance(content.get(key), Mapping):
             return content[key], {}
     return content, {}
+
+
+def _under(content: Mapping, key: str, source: str) -> Mapping[str, Tensor]:
+    if not isinstance(content.get(key), Mapping):
+        raise WeightsError(f"{source} holds no state dict under {key!r}; it has {', '.join(list(content)[:5])}")
+    return content[key]
 
 
 def _damaged(path: Path, error: Exception) -> WeightsError:

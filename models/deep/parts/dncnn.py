@@ -1,0 +1,16 @@
+"""DnCNN (Zhang et al., TIP 2017) as Noiseprint++ uses it (Guillaro et al., CVPR 2023)."""
+
+from __future__ import annotations
+
+from torch import nn
+
+DEPTH = 17
+WIDTH = 64
+
+
+def noiseprint_plus() -> nn.Sequential:
+    """RGB (B, 3, H, W) in 0..1 to the camera's noise pattern (B, 1, H, W): 17 convolutions, no residual."""
+    layers: list[nn.Module] = [nn.Conv2d(3, WIDTH, 3, padding=1), nn.ReLU()]
+    for _ in range(DEPTH - 2):
+        layers += [nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False), nn.BatchNorm2d(WIDTH), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Conv2d(WIDTH, 1, 3, padding=1))

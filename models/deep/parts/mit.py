@@ -1,0 +1,188 @@
+"""Mix Transformer and the all-MLP head of SegFormer (Xie et al., NeurIPS 2021), size B2.
+
+Transformer layers take and return tokens (B, H * W, C); stages take and return maps (B, C, H, W).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Of the four stages, at strides 4, 8, 16 and 32.
+WIDTHS = (64, 128, 320, 512)
+DEPTHS = (3, 4, 6, 3)
+HEADS = (1, 2, 5, 8)
+REDUCTIONS = (8, 4, 2, 1)
+SMALLEST = 32  # pixels; below it the first stage's attention has no key
+
+
+def to_map(tokens: Tensor, height: int, width: int) -> Tensor:
+    """(B, H * W, C) to (B, C, H, W)."""
+    return tokens.transpose(1, 2).unflatten(2, (height, width))
+
+
+def to_tokens(x: Tensor) -> Tensor:
+    """(B, C, H, W) to (B, H * W, C)."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def reorder(module: nn.Module, names: Iterable[str]) -> None:
+    """Move submodules to the end, in this order: released networks differ in the order of their tensors alone."""
+    for name in names:
+        child = getattr(module, name)
+        delattr(module, name)
+        setattr(module, name, child)
+
+
+class PatchEmbed(nn.Module):
+    """Overlapping patches, each to one token."""
+
+    def __init__(self, channels: int, width: int, size: int, stride: int):
+        super().__init__()
+        self.proj = nn.Conv2d(channels, width, size, stride, size // 2)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, int, int]:
+        """Tokens, and height and width of the map that they make."""
+        x = self.proj(x)
+        return self.norm(to_tokens(x)), *x.shape[2:]
+
+
+class Attention(nn.Module):
+    """Self-attention whose keys and values come from the map reduced in height and width by `reduction`."""
+
+    def __init__(self, width: int, heads: int, reduction: int):
+        super().__init__()
+        self.heads = heads
+        self.q = nn.Linear(width, width)
+        self.kv = nn.Linear(width, 2 * width)
+        self.proj = nn.Linear(width, width)
+        if reduction > 1:
+            self.sr = nn.Conv2d(width, width, reduction, reduction)
+            self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, height: int, width: int) -> Tensor:
+        query = self._by_head(self.q(x))
+        if hasattr(self, "sr"):
+            x = self.norm(to_tokens(self.sr(to_map(x, height, width))))
+        key, value = (self._by_head(part) for part in self.kv(x).chunk(2, 2))
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+    def _by_head(self, tokens: Tensor) -> Tensor:
+        return tokens.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+class DepthwiseConv(nn.Module):
+    """3x3 convolution of every channel alone, on tokens."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.dwconv = nn.Conv2d(width, width, 3, padding=1, groups=width)
+
+    def forward(self, x: Tensor, height: int, width: int) -> Tensor:
+        return to_tokens(self.dwconv(to_map(x, height, width)))
+
+
+class MixMLP(nn.Module):
+    """Two linear layers with a depthwise convolution between them, which gives positions a meaning."""
+
+    def __init__(self, width: int, gelu: str):
+        super().__init__()
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.dwconv = DepthwiseConv(4 * width)
+        self.act = nn.GELU(gelu)
+        self.fc2 = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor, height: int, width: int) -> Tensor:
+        return self.fc2(self.act(self.dwconv(self.fc1(x), height, width)))
+
+
+class Block(nn.Module):
+    """One transformer layer. gelu: "none" for the exact function, "tanh" for its approximation."""
+
+    def __init__(self, width: int, heads: int, reduction: int, gelu: str = "none"):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = Attention(width, heads, reduction)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = MixMLP(width, gelu)
+
+    def forward(self, x: Tensor, height: int, width: int) -> Tensor:
+        x = x + self.attn(self.norm1(x), height, width)
+        return x + self.mlp(self.norm2(x), height, width)
+
+
+def patch_embed(stage: int, channels: int = 3) -> PatchEmbed:
+    """The embedding before stage 0..3. channels: of the image, which only stage 0 sees."""
+    if stage == 0:
+        return PatchEmbed(channels, WIDTHS[0], 7, 4)
+    return PatchEmbed(WIDTHS[stage - 1], WIDTHS[stage], 3, 2)
+
+
+def blocks(stage: int, gelu: str = "none") -> nn.ModuleList:
+    """The transformer layers of stage 0..3."""
+    return nn.ModuleList(Block(WIDTHS[stage], HEADS[stage], REDUCTIONS[stage], gelu) for _ in range(DEPTHS[stage]))
+
+
+def output_norm(stage: int) -> nn.LayerNorm:
+    """The normalization of what stage 0..3 puts out."""
+    return nn.LayerNorm(WIDTHS[stage], eps=1e-6)
+
+
+def transform(tokens: Tensor, height: int, width: int, layers: Iterable[Block], norm: nn.LayerNorm) -> Tensor:
+    """Tokens through the layers of a stage and its normalization, to a map."""
+    for layer in layers:
+        tokens = layer(tokens, height, width)
+    return to_map(norm(tokens), height, width)
+
+
+class ConvNorm(nn.Module):
+    """1x1 convolution, batch normalization, ReLU."""
+
+    def __init__(self, channels: int, out: int, eps: float = 1e-5):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, out, 1, bias=False)
+        self.bn = nn.BatchNorm2d(out, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn(self.conv(x)))
+
+
+class Projection(nn.Module):
+    """A linear layer over the channels of a map."""
+
+    def __init__(self, channels: int, out: int):
+        super().__init__()
+        self.proj = nn.Linear(channels, out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.proj.weight[:, :, None, None], self.proj.bias)
+
+
+class SegFormerHead(nn.Module):
+    """Four maps (B, widths[i], ...) to logits (B, classes, H/4, W/4).
+
+    Each is projected to `embedding` channels and enlarged to the first one's size (bilinear); `fuse` takes all four,
+    the coarsest first, to `embedding` channels.
+    """
+
+    def __init__(self, widths: tuple[int, ...], embedding: int, classes: int, fuse: nn.Module):
+        super().__init__()
+        for level in (4, 3, 2, 1):
+            setattr(self, f"linear_c{level}", Projection(widths[level - 1], embedding))
+        self.linear_fuse = fuse
+        self.linear_pred = nn.Conv2d(embedding, classes, 1)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        size = features[0].shape[2:]
+        projected = [getattr(self, f"linear_c{level}")(features[level - 1]) for level in (4, 3, 2, 1)]
+        return self.linear_pred(self.linear_fuse(torch.cat([enlarge(x, size) for x in projected], 1)))
+
+
+def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear resampling with half-pixel centres (align_corners false)."""
+    return F.interpolate(x, size, mode="bilinear", align_corners=False)

@@ -1,0 +1,56 @@
+"""The three noise views of MMFusion (Triaridis and Mezaris, MMM 2024), which ForMa takes over, and their mixing."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from models.deep.parts.bayar import BayarConv2d
+from models.deep.parts.dncnn import noiseprint_plus
+from models.deep.parts.srm import TruncatedSRM
+
+
+class ModalitiesExtractor(nn.Module):
+    """RGB (B, 3, H, W) in 0..1 to Noiseprint++ (repeated to three channels), constrained convolution, and SRM
+    residuals, each (B, 3, H, W)."""
+
+    def __init__(self):
+        super().__init__()
+        self.noiseprint = noiseprint_plus()
+        self.bayar = BayarConv2d(3, 3)
+        self.srm = TruncatedSRM()
+
+    def forward(self, rgb: Tensor) -> list[Tensor]:
+        return [self.noiseprint(rgb).expand(-1, 3, -1, -1), self.bayar(rgb), self.srm(rgb)]
+
+
+class EarlyConv(nn.Module):
+    """Three convolutions of growing width, then back to three channels."""
+
+    def __init__(self, channels: int = 3):
+        super().__init__()
+        widths = (channels, 24, 48, 96)
+        self.convs = nn.Sequential(
+            *(
+                nn.Sequential(nn.Conv2d(narrow, wide, 3, padding=1), nn.BatchNorm2d(wide), nn.ReLU())
+                for narrow, wide in pairwise(widths)
+            )
+        )
+        self.final = nn.Conv2d(widths[-1], 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.final(self.convs(x))
+
+
+class ModalMixer(nn.Module):
+    """Three views (B, 3, H, W) to one of the same shape."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList(EarlyConv() for _ in range(3))
+        self.mixer = EarlyConv(9)
+
+    def forward(self, views: list[Tensor]) -> Tensor:
+        return self.mixer(torch.cat([block(x) for block, x in zip(self.blocks, views, strict=True)], 1))
