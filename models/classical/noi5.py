@@ -119,7 +119,9 @@ def _variances(patches: np.ndarray, spread: np.ndarray, usable: np.ndarray) -> n
         first, last = starts[:, level].min(), ends[:, level].max()
         inside = np.arange(first, last)
         weight = (inside >= starts[:, level, None]) & (inside < ends[:, level, None])
-        part = patches[:, first:last] * weight[:, :, None]
+        part = patches[:, first:last]
+        if not weight.all():  # the blocks of the chunk differ in their number of patches
+            part = part * weight[:, :, None]
         sums[:, level] = part.sum(1)
         products[:, level] = part.swapaxes(1, 2) @ part
     # level i holds its own slice and all of lower variance

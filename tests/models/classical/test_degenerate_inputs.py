@@ -33,7 +33,7 @@ INPUTS = {
     "flat": lambda host: as_jpeg(np.full((200, 200, 3), 128, np.uint8)),
     "black": lambda host: as_jpeg(np.zeros((200, 200, 3), np.uint8)),
     "saturated": lambda host: as_jpeg(np.full((200, 200, 3), 255, np.uint8)),
-    "half saturated": lambda host: as_jpeg(np.where(np.arange(480)[:, None, None] < 240, 255, host).astype(np.uint8)),
+    "half saturated": lambda host: as_jpeg(np.where(np.arange(264)[:, None, None] < 130, 255, host).astype(np.uint8)),
     "two values": lambda host: as_jpeg(np.where(host > 128, 255, 0).astype(np.uint8)),
     "1x1": lambda host: as_jpeg(host[:1, :1]),
     "5x300": lambda host: as_jpeg(host[:5, :300]),
@@ -54,7 +54,7 @@ INPUTS = {
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_map_is_finite_and_of_the_images_size_or_not_applicable(name, kind, host):
-    image = INPUTS[kind](host)
+    image = INPUTS[kind](host[:264, :256])
     try:
         score = models.build(name).localize(image)
     except NotApplicable as reason:
