@@ -4,7 +4,7 @@ Bammey, Grompone von Gioi and Morel, "An adaptive neural network for unsupervise
 image forensics", CVPR 2020.
 
 Trace: demosaicing leaves a pattern of period 2; a spliced or copy-moved region has an even chance per direction
-to lie on another phase than the rest. A small network (17,000 parameters) tells the phase of each 32x32 block.
+to lie on another phase than the rest. A small network (about 32,000 parameters) tells the phase of each 32x32 block.
 Works on camera pictures at their native resolution, uncompressed or at a JPEG quality of about 95 and more.
 Cannot work after resizing or stronger compression, and not on a region that happens to keep the phase.
 
