@@ -122,7 +122,7 @@ def _fit(
         kernel /= kernel.sum()
         padded = np.pad(gain, ((0, 0), (reach, reach)), mode="edge")
         gain = np.apply_along_axis(np.convolve, 1, padded, kernel, "valid")
-    # Least squares of observed = once * (alpha * gain + 1 - alpha), bin 0 excluded (section 3): alpha in closed form
+    # Least squares of observed = once * (alpha * gain + 1 - alpha), bin 0 excluded: alpha in closed form
     model = (gain - 1) * once
     target = observed - once
     model[:, top] = target[top] = 0

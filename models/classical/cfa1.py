@@ -70,7 +70,7 @@ class DemosaicingResidual(Localizer):
 
 
 def block_feature(green: np.ndarray, block: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """Mean log residual variance of the lattice of pixel (0, 0) minus that of the other one (paper, eq. 12).
+    """Mean log residual variance of the lattice of pixel (0, 0) minus that of the other one.
 
     green: (H, W). Returns float64 (rows, columns), and bool (rows, columns) where it is defined: flat blocks
     have no residual. Positive where (0, 0) looks measured; the other phase's feature is the negative.
@@ -94,7 +94,7 @@ def block_feature(green: np.ndarray, block: int = 8) -> tuple[np.ndarray, np.nda
 def _log_ratio(feature: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """log p(feature | demosaiced) - log p(feature | not), 0 where undefined.
 
-    EM of two Gaussians, that of blocks without demosaicing held at mean 0 (paper, section IV).
+    EM of two Gaussians, that of blocks without demosaicing held at mean 0.
     """
     x = feature[valid]
     alpha, mean, variance = 0.5, x.mean(), x.var()

@@ -14,6 +14,8 @@ Local moments are taken over squares of whole cells (integral images in the pape
 Compared with pyIFD 0.0.3 (NOI2, DCT filters) on constructed noise steps: correlation of the standard deviations
 .65 to .85 only, since pyIFD applies a 4x4 mean filter first and sums moments in single precision. The estimate is
 tested against the closed form, and is within 10 % of white noise of 2, 5 and 10 grey levels.
+
+Needs little texture: on a photo as it is, noise of 2 against 6 grey levels gave AUC .81; above .9 on a smoothed one.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ class KurtosisNoise(Localizer):
 def noise_variance(luminance: np.ndarray, filter_size: int = 4, cell: int = 4, window_cells: int = 5) -> np.ndarray:
     """Estimated variance of the noise, float32 (rows, columns), one value a cell, 0 or more.
 
-    luminance: float32 (H, W). Where the kurtosis is below the image's median, or the closed form (paper, eq. 12)
+    luminance: float32 (H, W). Where the kurtosis is below the image's median, or the closed form
     gives a negative value, the variance of the channels' harmonic mean stands in, as in the authors' code.
     """
     rows, columns = (n // cell for n in luminance.shape)

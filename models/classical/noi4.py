@@ -12,6 +12,8 @@ score is how unusual the local level is in the image.
 
 Compared with pyIFD 0.0.3 (NOI4) and scipy.signal.medfilt: the residual is equal away from the border (pyIFD times
 10, cut to whole numbers, maximum difference .1 grey level), where they pad with zeros.
+
+Needs little texture: on a photo as it is, noise of 2 against 6 grey levels gave AUC .83; above .9 on a smoothed one.
 """
 
 from __future__ import annotations
