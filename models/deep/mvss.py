@@ -12,14 +12,12 @@ from bench.image import ForensicImage, ScoreMap
 from models import WeightFile, register
 from models.deep.localizer import NetworkLocalizer
 from models.deep.parts.bayar import BayarConv2d
+from models.deep.parts.imagenet import normalized
 from models.deep.parts.resnet import ResNet50
 from models.deep.parts.sobel import SobelNorm, edge_gate
 from models.mpc.backbone import convolve
 
 INPUT_SIZE = 512
-# Of R, G and B, but applied to B, G and R: the authors read with OpenCV and do not swap.
-MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-STD = np.array([0.229, 0.224, 0.225], np.float32)
 GREY_OF_BGR = (0.1140, 0.5870, 0.2989)
 
 
@@ -152,10 +150,13 @@ class ChannelAttention(nn.Module):
 
 
 def network_input(rgb: np.ndarray, size: int = INPUT_SIZE) -> Tensor:
-    """Float32 (1, 3, size, size) as `MVSSNet` takes it, of uint8 (H, W, 3) RGB; the aspect ratio is not kept."""
-    square = cv2.resize(np.ascontiguousarray(rgb[:, :, ::-1]), (size, size), interpolation=cv2.INTER_LINEAR)
-    normalized = ((square / 255).astype(np.float32) - MEAN) / STD
-    return torch.from_numpy(normalized).permute(2, 0, 1)[None].contiguous()
+    """Float32 (1, 3, size, size) as `MVSSNet` takes it, of uint8 (H, W, 3) RGB; the aspect ratio is not kept.
+
+    The authors read with OpenCV and do not swap the channels: the statistics of R, G and B are applied to B, G and R.
+    """
+    bgr = cv2.resize(np.ascontiguousarray(rgb[:, :, ::-1]), (size, size), interpolation=cv2.INTER_LINEAR)
+    scaled = torch.from_numpy((bgr / 255).astype(np.float32))
+    return normalized(scaled.permute(2, 0, 1)[None].contiguous())
 
 
 class MVSSNetLocalizer(NetworkLocalizer):

@@ -1,0 +1,231 @@
+"""IF-OSN: a U-Net on SENet-154, trained against the noise that online social networks add to photos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from itertools import product
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.image import ForensicImage, ScoreMap
+from models import WeightFile, register
+from models.deep.localizer import NetworkLocalizer
+from models.deep.parts.padding import at_least
+from models.deep.parts.resnet import Bottleneck
+from models.mpc.backbone import convolve
+
+TILE = 896
+STRIDE = 32
+BLOCKS = (3, 8, 36, 3)
+DECODER_WIDTHS = (64, 128, 256, 384)
+CARDINALITY = 64  # groups of the encoder's 3 x 3 convolutions
+SE_REDUCTION = 16
+
+
+class Detector(nn.Module):
+    """Probability (B, 1, H, W) of forgery for (B, 3, H, W) in -1..1, H and W at least 3. Wraps `det_net` as stored.
+
+    width: channels of SENet-154's first convolutions. blocks: bottlenecks of its four layers.
+    """
+
+    def __init__(self, width: int = 64, blocks: Sequence[int] = BLOCKS):
+        super().__init__()
+        self.det_net = SENetUNet(width, blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.det_net(x)
+
+
+class SENetUNet(nn.Module):
+    def __init__(self, width: int, blocks: Sequence[int]):
+        super().__init__()
+        encoder = [2 * width, *(4 * width * 2**layer for layer in range(4))]
+        decoder = [width * wide // 64 for wide in DECODER_WIDTHS]
+        self.bottlenecks = nn.ModuleList(
+            Fusion(skipped + out, out) for skipped, out in zip(encoder[-2::-1], decoder[::-1], strict=True)
+        )
+        self.decoder_stages = nn.ModuleList(
+            UpConvolution(channels, out) for channels, out in zip((*decoder[1:], encoder[-1]), decoder, strict=True)
+        )
+        self.last_upsample = UpConvolution(decoder[0], decoder[0] // 2)
+        self.final = nn.Sequential(nn.Conv2d(decoder[0] // 2, 1, 1), nn.Sigmoid())
+        layers = [_layer(encoder[i], width * 2**i, count, 1 if i == 0 else 2) for i, count in enumerate(blocks)]
+        pool = nn.MaxPool2d(3, 2, ceil_mode=True)
+        self.encoder_stages = nn.ModuleList([Stem(width), nn.Sequential(pool, layers[0]), *layers[1:]])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _to_size(self.final(self.decode(x)), x.shape[2:])
+
+    def decode(self, x: Tensor) -> Tensor:
+        """The last features (B, 32, about H, about W): the size is a multiple of 2 that may exceed the image's."""
+        skipped = []
+        for stage in self.encoder_stages:
+            x = stage(x)
+            skipped.append(x)
+        stages = reversed(self.decoder_stages)
+        for enlarge, fuse, finer in zip(stages, self.bottlenecks, skipped[-2::-1], strict=True):
+            x = fuse(enlarge(x), finer)
+        return self.last_upsample(x)
+
+
+class Stem(nn.Module):
+    """Three 3 x 3 convolutions, the first with stride 2."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, 3, 2, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, 2 * width, 3, 1, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(2 * width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = convolve(x, self.conv1, self.bn1, "relu")
+        x = convolve(x, self.conv2, self.bn2, "relu")
+        return convolve(x, self.conv3, self.bn3, "relu")
+
+
+class UpConvolution(nn.Module):
+    """Twice the size (nearest), then a 3 x 3 convolution."""
+
+    def __init__(self, channels: int, out: int):
+        super().__init__()
+        self.layer = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(channels, out, 3, padding=1), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)
+
+
+class Fusion(nn.Module):
+    """Decoded and skipped features to one map, with attention to channels and positions."""
+
+    def __init__(self, channels: int, out: int):
+        super().__init__()
+        self.seq = nn.Sequential(nn.Conv2d(channels, out, 3, padding=1), nn.ReLU(), SpatialChannelExcitation(out))
+
+    def forward(self, decoded: Tensor, skipped: Tensor) -> Tensor:
+        return self.seq(torch.cat([_to_size(decoded, skipped.shape[2:]), skipped], 1))
+
+
+class SpatialChannelExcitation(nn.Module):
+    """The larger of the features weighted by channel and by position (Roy et al., MICCAI 2018, with maximum)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, channels // 2, 1)
+        self.fc2 = nn.Conv2d(channels // 2, channels, 1)
+        self.spatial_se = nn.Sequential(nn.Conv2d(channels, 1, 1, bias=False), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        of_channels = self.fc2(F.relu(self.fc1(x.mean((2, 3), keepdim=True)))).sigmoid()
+        return torch.maximum(of_channels * x, self.spatial_se(x) * x)
+
+
+def _layer(channels: int, inner: int, count: int, stride: int) -> nn.Sequential:
+    """One layer of SENet-154. The shortcut of a layer with a stride is a 3 x 3 convolution."""
+    widths = (2 * inner, 4 * inner, 4 * inner)
+    groups = min(CARDINALITY, 2 * inner)
+    blocks = []
+    for _ in range(count):
+        blocks.append(
+            Bottleneck(
+                channels, widths, stride=stride, groups=groups, shortcut_kernel=2 * stride - 1, reduction=SE_REDUCTION
+            )
+        )
+        channels, stride = 4 * inner, 1
+    return nn.Sequential(*blocks)
+
+
+def _to_size(x: Tensor, size: Sequence[int]) -> Tensor:
+    return x if x.shape[2:] == size else F.interpolate(x, size)  # nearest
+
+
+def tiles(height: int, width: int, size: int = TILE) -> list[tuple[slice, slice]]:
+    """Rows and columns of each tile in the authors' order: steps of half a tile, then one at the far border.
+
+    Where the steps end at the border that tile comes twice. An image smaller than a tile has smaller tiles.
+    """
+
+    def along(length: int) -> list[slice]:
+        starts = [*range(0, length - size + 1, size // 2), max(0, length - size)]
+        return [slice(start, min(start + size, length)) for start in starts]
+
+    return list(product(along(height), along(width)))
+
+
+def merge(predictions: Sequence[np.ndarray], height: int, width: int, size: int = TILE) -> np.ndarray:
+    """Float32 (height, width) from the predictions of `tiles`, in the same order.
+
+    Where there is a value already, the tile's counts with a weight of 1 in its centre that falls linearly to 0.
+    """
+    canvas = np.zeros((height, width), np.float32)
+    filled = np.zeros((height, width), bool)
+    for place, prediction in zip(tiles(height, width, size), predictions, strict=True):
+        old_weight = np.where(filled[place], 1 - _centred(size, *prediction.shape), 0)
+        canvas[place] = old_weight * canvas[place] + (1 - old_weight) * prediction
+        filled[place] = True
+    return canvas
+
+
+@cache
+def _centred(size: int, height: int, width: int) -> np.ndarray:
+    """A 3 x 3 map with 1 in its centre, enlarged to a tile and from there to the size of a smaller one."""
+    centre = np.zeros((3, 3), np.float32)
+    centre[1, 1] = 1
+    return cv2.resize(cv2.resize(centre, (size, size)), (width, height))
+
+
+@register(
+    "if-osn",
+    title="IF-OSN: robust forgery detection over online social networks",
+    paper="Wu et al., Robust Image Forgery Detection over Online Social Network Shared Images, CVPR 2022",
+    year=2022,
+    summary="U-Net on SENet-154, trained with modelled noise of online social networks",
+    licence="MIT (code), not stated (weights)",
+    groups=("deep",),
+    weights=(
+        WeightFile(
+            "detector_weights.pth", "https://drive.google.com/file/d/1scOAVxvqYSfRi4s7s0crk2Ieqn5Cm6r6", "not stated"
+        ),
+    ),
+)
+class IFOSN(NetworkLocalizer):
+    """Probability of forgery from tiles of 896 x 896 that overlap by half; `tiles` in the extras is their number.
+
+    The authors round each tile and truncate the merged map to 8 bits; here they keep their precision. An image
+    of less than 32 pixels a side is filled up by repeating its last row and column.
+    """
+
+    make_network = Detector
+    tile_size = TILE
+
+    def localize(self, image: ForensicImage) -> ScoreMap:
+        rgb = at_least(image.rgb, STRIDE)
+        places = tiles(*rgb.shape[:2], self.tile_size)
+        predicted = {}  # a tile that comes twice is predicted once
+        for rows, columns in places:
+            corner = rows.start, columns.start
+            if corner not in predicted:
+                predicted[corner] = self._predict(rgb[rows, columns])
+        merged = merge(
+            [predicted[rows.start, columns.start] for rows, columns in places], *rgb.shape[:2], self.tile_size
+        )
+        height, width = image.shape
+        values = np.ascontiguousarray(merged[:height, :width])
+        return ScoreMap(values, "probability", extras={"tiles": len(predicted)})
+
+    def _predict(self, rgb: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return self.network(network_input(rgb).to(self._device))[0, 0].float().cpu().numpy()
+
+
+def network_input(rgb: np.ndarray) -> Tensor:
+    """Float32 (1, 3, H, W) in -1..1 of uint8 (H, W, 3)."""
+    scaled = (rgb / 255).astype(np.float32)
+    return torch.from_numpy((scaled - np.float32(0.5)) / np.float32(0.5)).permute(2, 0, 1)[None].contiguous()

@@ -1,0 +1,86 @@
+"""IF-OSN: tiles and their weights, and the localizer with a narrow network."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+import models
+from models import WeightsError, WeightsMissing
+from models.deep import if_osn
+
+
+@pytest.fixture
+def localizer(monkeypatch, random_weights):
+    narrow = partial(if_osn.Detector, width=8, blocks=(1, 1, 1, 1))
+    monkeypatch.setattr(if_osn.IFOSN, "make_network", staticmethod(narrow))
+    return models.build("if-osn", weights=random_weights(narrow()))
+
+
+def test_input_is_between_minus_one_and_one(photo):
+    rgb = photo(5, 7).rgb
+    x = if_osn.network_input(rgb)
+    np.testing.assert_allclose(x[0].permute(1, 2, 0), rgb / 127.5 - 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(("height", "width"), [(895, 900), (896, 896), (1344, 2000)])
+def test_tiles_cover_the_image_and_end_at_its_borders(height, width):
+    covered = np.zeros((height, width), int)
+    for place in if_osn.tiles(height, width):
+        assert covered[place].shape == (min(896, height), min(896, width))
+        covered[place] += 1
+    assert covered.min() >= 1 and covered[-1, -1] >= 1
+
+
+def test_merging_equals_a_loop_over_tiles_and_pixels():
+    rng = np.random.default_rng(0)
+    height, width, size = 40, 45, 32
+    places = if_osn.tiles(height, width, size)
+    predictions = [rng.random((size, size), np.float32) for _ in places]
+    expected = np.full((height, width), np.nan)
+    for (rows, columns), prediction in zip(places, predictions, strict=True):
+        for y, x in np.ndindex(size, size):
+            # the centre of a 3 x 3 map, enlarged bilinearly: a pyramid over the middle of the tile
+            weight = np.prod([max(0, 1 - abs((i + 0.5) * 3 / size - 1.5)) for i in (y, x)])
+            old = expected[rows.start + y, columns.start + x]
+            value = prediction[y, x]
+            expected[rows.start + y, columns.start + x] = (
+                value if np.isnan(old) else weight * value + (1 - weight) * old
+            )
+    np.testing.assert_allclose(if_osn.merge(predictions, height, width, size), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("height", "width", "grey"), [(1, 1, False), (20, 33, True), (70, 101, False)])
+def test_localizes_images_of_any_size(localizer, photo, height, width, grey):
+    score = localizer.localize(photo(height, width, grey))
+    assert score.kind == "probability" and score.values.shape == (height, width)
+    assert score.values.min() >= 0 and score.values.max() <= 1
+    assert score.extras["tiles"] == 1
+
+
+def test_an_image_of_one_tile_is_what_the_network_says(localizer, photo):
+    image = photo(64, 96)
+    with torch.inference_mode():
+        expected = localizer.network(if_osn.network_input(image.rgb))[0, 0].numpy()
+    np.testing.assert_allclose(localizer.localize(image).values, expected, atol=1e-6)
+    assert np.ptp(expected) > 1e-4
+
+
+def test_a_larger_image_is_seen_in_tiles(localizer, photo, monkeypatch):
+    monkeypatch.setattr(localizer, "tile_size", 64)
+    image = photo(64, 80)  # two places, each of which comes twice
+    score = localizer.localize(image)
+    assert score.extras["tiles"] == 2 and score.values.shape == (64, 80)
+    with torch.inference_mode():
+        right = localizer.network(if_osn.network_input(image.rgb[:, 16:]))[0, 0].numpy()
+    np.testing.assert_allclose(score.values[:, 64:], right[:, 48:], atol=1e-6)  # the left tile does not reach it
+
+
+def test_missing_and_foreign_weights_are_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
+    with pytest.raises(WeightsMissing, match=r"if-osn needs detector_weights\.pth.*drive\.google\.com"):
+        models.build("if-osn")
+    torch.save({"module.det_net.conv.weight": torch.zeros(2)}, tmp_path / "detector_weights.pth")
+    with pytest.raises(WeightsError, match=r"detector_weights\.pth does not fit Detector"):
+        models.build("if-osn")
