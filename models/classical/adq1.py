@@ -5,9 +5,9 @@ analysis", Pattern Recognition 42(11), 2009.
 
 Trace: a photo that was JPEG, was edited and is saved as JPEG on the same grid has DCT coefficients quantised
 twice, whose histograms have periodic gaps and peaks; a pasted region does not have them.
-Works when the second quality factor is higher than the first and the background keeps its grid; fails below it (AUC
-.45 for qualities 80 then 70). Cannot work on singly compressed images (the map is then .5 everywhere), after resizing or cropping off
-the grid, or when most of the picture is forged.
+Works when the second quality factor is higher than the first and the background keeps its grid; fails below it
+(AUC .45 for qualities 80 then 70). Cannot work on singly compressed images, after resizing or cropping off the grid,
+or when most of the picture is forged. Where no period is found the map is .5.
 
 The period comes from the Fourier spectrum of the histogram, as in the MKLab
 toolbox: the paper's own sum over equally spaced bins prefers long periods in a peaked histogram.
