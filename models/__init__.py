@@ -10,10 +10,13 @@ A localizer is one class in one file below `models/` (or in another package) wit
 
 from __future__ import annotations
 
+import ast
 import difflib
+import functools
 import hashlib
 import importlib
 import importlib.metadata
+import importlib.util
 import inspect
 import json
 import os
@@ -246,12 +249,38 @@ def _minimal_card(cls: type[Localizer], name: str) -> ModelCard:
 
 
 def _source_digest(cls: type) -> str:
-    """SHA-256 of the source that makes the map: the class's module, or all of its folder for a package of its own."""
-    file = Path(inspect.getfile(cls))
-    own_folder = file.parent if file.parent.name not in ("classical", "deep", "models") else None
-    inside = own_folder is not None and Path(__file__).parent in own_folder.parents
-    files = sorted(own_folder.glob("*.py")) if inside else [file]
-    digest = hashlib.sha256()
-    for source in files:
-        digest.update(source.read_bytes())
-    return digest.hexdigest()
+    """SHA-256 of the source that makes the map: the class's module and all it imports from its own package."""
+    files = sorted(_source_files(cls.__module__), key=str)
+    return hashlib.sha256(b"\0".join(file.name.encode() + file.read_bytes() for file in files)).hexdigest()
+
+
+@functools.cache
+def _source_files(module: str) -> frozenset[Path]:
+    """Files of a module and, transitively, of the modules of the same package that its text imports."""
+    package = module.partition(".")[0]
+    found: dict[str, Path] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name == __name__:  # this registry decides which class is built, not what it does
+            continue
+        spec = importlib.util.find_spec(name)
+        if spec is None or not (spec.origin or "").endswith(".py"):
+            continue
+        found[name] = Path(spec.origin)
+        for node in ast.walk(ast.parse(found[name].read_bytes())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                base = importlib.util.resolve_name("." * node.level + (node.module or ""), spec.parent or name)
+                names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+            waiting += [n for n in names if n.partition(".")[0] == package and _is_module(n)]
+    return frozenset(found.values())
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # the last part is an attribute of a module
+        return False

@@ -51,6 +51,35 @@ def test_identity_changes_with_settings_and_weights_and_nothing_else():
     assert same.identity() != one.identity()
 
 
+METHOD = """
+from models import Localizer
+from own_package.steps import GAIN
+
+class Method(Localizer):
+    'A method.'
+"""
+
+
+def test_identity_covers_the_modules_that_a_localizer_shares_with_others(tmp_path, monkeypatch):
+    package = tmp_path / "own_package"
+    package.mkdir()
+    for name, text in {"__init__": "", "steps": "GAIN = 1", "aside": "UNUSED = 1", "method": METHOD}.items():
+        (package / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def identity():
+        models._source_files.cache_clear()
+        return models.build("own_package.method:Method").identity()
+
+    first = identity()
+    (package / "aside.py").write_text("UNUSED = 2")
+    assert identity() == first
+    (package / "steps.py").write_text("GAIN = 2")
+    assert identity() != first
+    names = {file.name for file in models._source_files("models.classical.adq1")}
+    assert {"adq1.py", "blocks.py"} <= names
+
+
 def test_a_class_from_elsewhere_does_not_enter_the_registry():
     models.build("toy_localizers:Nan")
     assert not any("toy_localizers" in card.name for card in models.cards())
