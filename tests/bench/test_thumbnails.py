@@ -1,0 +1,56 @@
+"""Thumbnails: what the reader of a report sees is what was measured."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench import thumbnails
+from bench.image import ScoreMap
+
+
+def decoded(data):
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+@pytest.fixture
+def half():
+    """A 300 x 500 mask whose right half is forged."""
+    mask = np.zeros((300, 500), bool)
+    mask[:, 250:] = True
+    return mask
+
+
+def test_photo_keeps_colours_and_proportions():
+    rgb = np.zeros((300, 500, 3), np.uint8)
+    rgb[..., 0] = 200
+    small = decoded(thumbnails.photo(rgb))
+    assert small.shape == (125, thumbnails.SIDE, 3)
+    assert np.abs(small.mean((0, 1)) - [200, 0, 0]).max() < 4
+
+
+def test_mask_is_two_valued(half):
+    small = decoded(thumbnails.mask(half)).astype(int)
+    assert set(np.unique(small)) <= {0, 1, 255}
+    assert small[:, :100].max() == 0 and small[:, 110:].min() > 0
+
+
+def test_probabilities_are_shown_as_they_are_and_scores_stretched(half):
+    values = np.where(half, 0.6, 0.4).astype(np.float32)
+    plain, stretched = (decoded(thumbnails.score(values, kind)).astype(int) for kind in ("probability", "score"))
+    plain, stretched = (a if a.ndim == 2 else a[..., 0] for a in (plain, stretched))
+    assert abs(plain[60, 20] - 102) < 6 and abs(plain[60, 190] - 153) < 6
+    assert stretched[60, 20] < 8 and stretched[60, 190] > 247
+
+
+def test_prediction_uses_the_localizers_threshold_else_the_given_one(half):
+    logit = ScoreMap(np.where(half, 0.1, -0.1).astype(np.float32), "logit")
+    assert thumbnails.prediction(logit, None) == thumbnails.mask(half)
+    score = ScoreMap(np.where(half, 7.0, 5.0).astype(np.float32), "score")
+    assert thumbnails.prediction(score, 6.0) == thumbnails.mask(half)
+    assert thumbnails.prediction(score, float("nan")) is None
+
+
+def test_small_images_are_not_enlarged():
+    assert decoded(thumbnails.photo(np.zeros((1, 1, 3), np.uint8))).shape == (1, 1, 3)
