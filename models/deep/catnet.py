@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.image import ForensicImage, ScoreMap
-from models import Localizer, WeightFile, register
-from models.checkpoint import load_strictly, read_checkpoint, registered_file
+from models import WeightFile, register
+from models.deep.localizer import NetworkLocalizer
 from models.deep.parts.dct_volume import dct_volume, luma_coefficients, with_jpeg
 from models.deep.parts.hrnet import ENLARGE, ConvNorm, HRNet, basic_blocks, pass_on, stage, transition
-from models.device import compute_device
 
 RGB_WIDTHS = (48, 96, 192, 384)
 DCT_WIDTHS = (96, 192, 384)  # at strides 8, 16, 32
@@ -101,21 +97,14 @@ def network_input(image: ForensicImage) -> tuple[Tensor, Tensor, Tensor]:
         ),
     ),
 )
-class CATNetV2(Localizer):
+class CATNetV2(NetworkLocalizer):
     """Probability of forgery; the logits are enlarged from a quarter of the size as in the authors' validation.
 
     An image without JPEG bytes is first saved at quality 100, 4:4:4, as the authors do; `resaved` in the extras
     says so.
     """
 
-    def __init__(self, weights: str | os.PathLike | Mapping[str, Tensor] | None = None, device: str = "cpu"):
-        self._device = compute_device(device)
-        checkpoint = read_checkpoint(registered_file(self.card) if weights is None else weights)
-        with torch.device("meta"):
-            network = CATNet()
-        load_strictly(network, checkpoint)
-        self.network = network.to(self._device).eval()
-        self.weights_digest = checkpoint.digest
+    make_network = CATNet
 
     def localize(self, image: ForensicImage) -> ScoreMap:
         height, width = image.shape

@@ -19,8 +19,8 @@ from models.device import compute_device
 class CompositeLocalizer(Localizer):
     """Loads each child of `make_network()` strictly from one of the card's files, which are in the same order.
 
-    weights: None for the registered files, a folder that holds them (named as on the card below its first folder),
-    or one file or state dict for the network as a whole.
+    weights: None for the registered files, a folder that holds them (their names on the card, without the folder that
+    those begin with), or one file or state dict for the network as a whole.
 
     Raises WeightsMissing where a registered file is absent and WeightsError where one does not fit.
     """
@@ -35,7 +35,7 @@ class CompositeLocalizer(Localizer):
             files = [registered_file(replace(self.card, weights=(file,))) for file in self.card.weights]
             self.weights_digest = _load_parts(network, files)
         elif not isinstance(weights, Mapping) and Path(weights).is_dir():
-            files = [Path(weights, *Path(file.name).parts[1:]) for file in self.card.weights]
+            files = [Path(weights, *(Path(file.name).parts[1:] or [file.name])) for file in self.card.weights]
             self.weights_digest = _load_parts(network, files)
         else:
             checkpoint = read_checkpoint(weights)
