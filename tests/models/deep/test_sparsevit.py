@@ -1,0 +1,83 @@
+"""SparseViT: its grids against slices, and the localizer with a small, narrow network."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import models
+from models import WeightsError, WeightsMissing
+from models.deep import sparsevit
+from models.deep.parts.imagenet import normalized_square
+from models.deep.sparsevit import from_grids, to_grids
+
+
+@pytest.fixture
+def narrow(monkeypatch, random_weights):
+    small = {"WIDTHS": (4, 6, 8, 12), "DEPTHS": (1, 1, 4, 3), "HEAD_WIDTH": 4, "INPUT_SIZE": 64}
+    groups = {"GROUPS_3": (1, 2, 2, 4), "GROUPS_4": (1, 2), "BLOCKS_A_GROUP_3": 1, "BLOCKS_A_GROUP_4": 2}
+    for name, value in (small | groups).items():
+        monkeypatch.setattr(sparsevit, name, value)
+    return random_weights(sparsevit.SparseViT())
+
+
+@pytest.fixture
+def localizer(narrow):
+    return models.build("sparsevit", weights=narrow)
+
+
+@pytest.mark.parametrize("group", [1, 2, 4])
+def test_a_grid_is_every_so_many_rows_and_columns(group):
+    x = torch.arange(2.0 * 3 * 8 * 12).view(2, 3, 8, 12)
+    grids = to_grids(x, group)
+    step_down, step_right = 8 // group, 12 // group
+    expected = [
+        image[:, a::step_down, b::step_right].flatten(1).T
+        for image in x
+        for a in range(step_down)
+        for b in range(step_right)
+    ]
+    assert torch.equal(grids, torch.stack(expected))
+    assert torch.equal(from_grids(grids, group, 8, 12), x)
+
+
+def test_a_position_attends_to_its_grid_alone(random_weights):
+    block = sparsevit.SparseBlock(64, 2)
+    block.load_state_dict(random_weights(block))
+    torch.nn.init.zeros_(block.gamma_2)  # the feed-forward part sees neighbours
+    x = torch.randn(1, 64, 6, 6, generator=torch.Generator().manual_seed(0))
+    other = x.clone()
+    other[:, :, 1, 2] += 1
+    with torch.inference_mode():
+        changed = (block(x) != block(other)).any(1)[0].nonzero().tolist()
+    assert changed == [[1, 2], [1, 5], [4, 2], [4, 5]]
+
+
+@pytest.mark.parametrize(("height", "width", "grey"), [(1, 1, False), (9, 40, True), (70, 50, False)])
+def test_localizes_images_of_any_size(localizer, photo, height, width, grey):
+    score = localizer.localize(photo(height, width, grey))
+    assert score.kind == "probability" and score.values.shape == (height, width)
+    assert score.values.min() >= 0 and score.values.max() <= 1
+
+
+def test_the_map_is_the_networks_at_sixteen_times_the_size(localizer, photo):
+    image = photo(64, 64)
+    with torch.inference_mode():
+        logits = localizer.network(normalized_square(image.rgb, 64))
+    assert logits.shape == (1, 1, 4, 4)
+    # Half-pixel centres and repeated borders are what OpenCV's resize has too.
+    enlarged = cv2.resize(logits[0, 0].numpy(), (64, 64), interpolation=cv2.INTER_LINEAR)
+    values = localizer.localize(image).values
+    np.testing.assert_allclose(values, 1 / (1 + np.exp(-enlarged)), atol=1e-5)
+    assert np.ptp(values) > 1e-3
+
+
+def test_missing_and_foreign_weights_are_named(monkeypatch, tmp_path, narrow):
+    monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
+    with pytest.raises(WeightsMissing, match=r"sparsevit needs sparsevit_checkpoint\.pth.*drive\.google\.com"):
+        models.build("sparsevit")
+    torch.save({"model": {"conv.weight": torch.zeros(2)}}, tmp_path / "sparsevit_checkpoint.pth")
+    with pytest.raises(WeightsError, match=r"sparsevit_checkpoint\.pth does not fit SparseViT: .*another network"):
+        models.build("sparsevit")
+    torch.save({"model": narrow}, tmp_path / "sparsevit_checkpoint.pth")
+    assert len(models.build("sparsevit").weights_digest) == 64
