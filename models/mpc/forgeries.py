@@ -113,6 +113,8 @@ class Forgeries(Dataset):
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        if not 0 <= index < self.length:
+            raise IndexError(f"sample {index} of {self.length}")
         cv2.setNumThreads(1)
         rng = np.random.default_rng([*self.seed, index])
         rgb, mask = present(*forged_photo(self.photos, rng), self.presentation, rng)
@@ -122,15 +124,20 @@ class Forgeries(Dataset):
         }
 
 
-def forged_photo(photos: Photos, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def forged_photo(
+    photos: Photos, rng: np.random.Generator, host_index: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """One forgery at the host photo's resolution: uint8 (H, W, 3) RGB and bool (H, W), True = forged.
+
+    host_index: which photo is forged; None draws one.
 
     A splice (object or shape of another photo, colour matched or not, edge soft or hard), a copy-move (turned, scaled,
     moved) or a removal; the host and what is put into it went through different camera histories; the result is
     mostly compressed once more as a whole.
     """
     kind = rng.choice(list(KINDS), p=list(KINDS.values()))
-    host, segments = _photo(photos, int(rng.integers(len(photos))), rng)
+    host_index = int(rng.integers(len(photos))) if host_index is None else host_index
+    host, segments = _photo(photos, host_index, rng)
     host = _history(host, rng, rng.uniform(0.7, 1.25))
     segments = None if segments is None else _resized_labels(segments, host.shape[:2])
     area = float(np.exp(rng.uniform(*np.log(AREA))))

@@ -38,9 +38,13 @@ from models.mpc.network import MPC
 from models.mpc.recipe import Recipe, Stage, differences, learning_rate, read_recipe
 
 STAGES = ("contrast", "head")
-STREAMS = {"contrast": 1, "head": 2, "validation": 3}  # part of the seed: each draws forgeries of its own
+STREAMS = {
+    "contrast": 1,
+    "head": 2,
+    "validation": 3,
+    "calibration": 4,
+}  # part of the seed: each draws forgeries of its own
 COLUMNS = ("stage", "step", "images", "seconds", "lr", "loss", "val_auc", "val_f1", "terms")
-STOPPED = 143  # exit code after SIGTERM or SIGINT, with everything saved
 
 
 class TrainingError(RuntimeError):
@@ -64,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Train as the options say. Returns 0, or 143 when stopped by a signal with everything saved.
+    """Train as the options say. Returns 0, or 128 + the signal's number when stopped by one, everything saved.
 
     Raises RecipeError, PhotoError, DeviceError or TrainingError, with a message for the user.
     """
@@ -91,7 +95,7 @@ def main(args: argparse.Namespace) -> int:
         for stage in stages:
             if not training.run(stage, stop):
                 print(f"stopped and saved; go on with --resume ({training.out})", file=sys.stderr)
-                return STOPPED
+                return 128 + stop.signal
     if "head" in stages:
         print(f"trained network: {training.export()}")
     return 0
@@ -159,7 +163,7 @@ class Training:
         log = _Log(self.out / "metrics.csv", stage, done)
         batches = self._batches(stage, done)
         bar = tqdm(total=settings.steps, initial=done, desc=stage, unit="step", disable=None, mininterval=1.0)
-        started = time.monotonic()
+        started = time.monotonic() - log.seconds
         with log, bar:
             for step in range(done, settings.steps):
                 if stop.requested:
@@ -190,8 +194,10 @@ class Training:
     def export(self) -> Path:
         """The averaged network of the head stage as half-precision safetensors, as `build("mpc", weights=...)` wants
         it. Returns the file."""
-        network = self._fresh_network()
+        network = self._fresh_network().to(self.device).eval()
         network.load_state_dict(self._read("head")["average"])
+        if self.recipe.head.calibration:
+            self._calibrate(network)
         config = {
             "backbone": self.recipe.network.backbone,
             "head": self.recipe.network.head,
@@ -200,6 +206,22 @@ class Training:
         file = self.out / "mpc.safetensors"
         save_checkpoint(file, network, config)
         return file
+
+    @torch.inference_mode()
+    def _calibrate(self, network: MPC) -> None:
+        """Shift the head's last bias so that logit 0 is the threshold of the best mean F1 on forgeries of training
+        photos, shown whole and at the size of inference."""
+        data = self.recipe.data
+        how = Presentation(data.frame, native=0.0, least=data.frame, crop=data.frame, augment=data.augment)
+        stream = (self.recipe.seed, STREAMS["calibration"])
+        samples = Forgeries(self.photos, how, stream, self.recipe.head.calibration)
+        logits, truths = [], []
+        for sample in samples:
+            found = network(sample["image"][None].to(self.device).float() / 255)[:, 0].cpu()
+            logits.append(found.flatten())
+            truths.append(labels_at(sample["mask"][None], found.shape[1:]).flatten())
+        last = [layer for layer in network.decoder.modules() if isinstance(layer, nn.Conv2d)][-1]
+        last.bias -= best_threshold(torch.stack(logits), torch.stack(truths))
 
     def _fresh_network(self) -> MPC:
         torch.manual_seed(self.recipe.seed)
@@ -350,6 +372,23 @@ class Training:
         return {k.removeprefix(prefix): v for k, v in state["average"].items() if k.startswith(prefix)}
 
 
+def best_threshold(logits: torch.Tensor, truth: torch.Tensor, candidates: int = 199) -> float:
+    """The threshold with the best mean F1 over images: logits (images, pixels), truth bool of the same shape.
+
+    Tried are quantiles of all logits, evenly spaced. Images without a forged pixel do not count.
+    """
+    some = truth.any(1)
+    logits, truth = logits[some], truth[some]
+    positions = np.arange(1, candidates + 1) / (candidates + 1)
+    best, best_score = 0.0, -1.0
+    for threshold in np.quantile(logits.numpy(), positions):
+        said = logits > threshold
+        score = (2 * (said & truth).sum(1) / (said.sum(1) + truth.sum(1))).mean().item() if len(truth) else 0.0
+        if score > best_score:
+            best, best_score = float(threshold), score
+    return best
+
+
 def two_means(features: torch.Tensor, rounds: int = 10) -> torch.Tensor:
     """A score map from features alone: (C, h, w) to (h, w), above .5 in the smaller of two clusters.
 
@@ -369,9 +408,13 @@ def two_means(features: torch.Tensor, rounds: int = 10) -> torch.Tensor:
 
 
 class Stop:
-    """Whether the user or the system asked for an end."""
+    """Whether the user or the system asked for an end. signal: its number, 0 before."""
 
-    requested = False
+    signal = 0
+
+    @property
+    def requested(self) -> bool:
+        return self.signal != 0
 
 
 @contextmanager
@@ -382,7 +425,7 @@ def _stop_signals():
     def ask(number, frame):
         if stop.requested:
             raise KeyboardInterrupt
-        stop.requested = True
+        stop.signal = number
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -393,7 +436,10 @@ def _stop_signals():
 
 
 class _Log:
-    """Rows of a stage in metrics.csv; rows after the checkpoint that a resumed training starts from are dropped."""
+    """Rows of a stage in metrics.csv; rows after the checkpoint that a resumed training starts from are dropped.
+
+    seconds: what the stage has taken so far.
+    """
 
     def __init__(self, file: Path, stage: str, done: int):
         self.stage = stage
@@ -401,6 +447,7 @@ class _Log:
         if file.exists():
             with file.open(newline="") as stream:
                 rows = [r for r in csv.DictReader(stream) if r["stage"] != stage or int(r["step"]) <= done]
+        self.seconds = max((float(r["seconds"]) for r in rows if r["stage"] == stage), default=0.0)
         self.stream = file.open("w", newline="")
         self.writer = csv.DictWriter(self.stream, COLUMNS)
         self.writer.writeheader()

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from sklearn.metrics import f1_score
 
 from bench.image import ForensicImage
 from models import build
@@ -309,6 +310,32 @@ def test_a_gpu_that_is_not_there_is_a_clear_error(photo_folder, recipe_file, tmp
     assert not (tmp_path / "out").exists()
 
 
+def test_best_threshold_is_the_one_that_a_search_with_scikit_learn_finds():
+    generator = torch.Generator().manual_seed(1)
+    truth = torch.rand(5, 200, generator=generator) > 0.8
+    truth[4] = False
+    logits = torch.randn(5, 200, generator=generator) + 1.5 * truth - 2
+    found = train.best_threshold(logits, truth)
+
+    def mean_f1(threshold):
+        return np.mean([f1_score(t, v > threshold) for v, t in zip(logits[:4], truth[:4], strict=True)])
+
+    best = max(mean_f1(t) for t in np.quantile(logits[:4], np.linspace(0.01, 0.99, 300)))
+    assert mean_f1(found) == pytest.approx(best, abs=5e-3)
+    assert mean_f1(found) > mean_f1(0.0) + 0.2
+
+
+def test_calibration_shifts_the_last_bias_alone(trained, photo_folder, recipe_file, tmp_path):
+    recipe_file.write_text(TINY + "calibration = 4\n")
+    out = tmp_path / "out"
+    out.mkdir()
+    shutil.copy(trained / "contrast.pt", out)
+    assert run(photo_folder, out, recipe_file, "--stage", "head") == 0
+    plain, shifted = load_file(trained / "mpc.safetensors"), load_file(out / "mpc.safetensors")
+    changed = [name for name in plain if not torch.equal(plain[name], shifted[name])]
+    assert changed == ["decoder.classifier.11.bias"]
+
+
 def test_two_means_finds_the_smaller_of_two_clusters():
     features = torch.randn(8, 6, 6, generator=torch.Generator().manual_seed(0)) * 0.1
     forged = torch.zeros(6, 6, dtype=torch.bool)
@@ -427,6 +454,7 @@ def test_a_sample_is_a_function_of_seed_and_index(photo_folder):
     assert first[0]["image"].dtype == torch.uint8
     assert first[0]["image"].shape == (3, 32, 32)
     assert first[0]["mask"].dtype == torch.bool
+    assert len(list(Forgeries(photos, how, (1, 2), 3))) == len(Forgeries(photos, how, (1, 2), 3)) == 3
 
 
 def test_forged_photos_have_sensible_masks(photo_folder):
