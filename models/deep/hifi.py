@@ -319,7 +319,11 @@ _DRIVE = "https://drive.google.com/drive/folders"
         WeightFile("hifi_net/HRNet/750001.pth", f"{_DRIVE}/1v07aJ2hKmSmboceVwOhPvjebFMJFHyhm", "not stated"),
         WeightFile("hifi_net/NLCDetection/750001.pth", f"{_DRIVE}/1v07aJ2hKmSmboceVwOhPvjebFMJFHyhm", "not stated"),
         WeightFile(
-            "hifi_net/center/radius_center.pth", "https://github.com/CHELSEA234/HiFi_IFDL/tree/main/center", "MIT", 543
+            "hifi_net/center/radius_center.pth",
+            "https://github.com/CHELSEA234/HiFi_IFDL/tree/main/center",
+            "MIT",
+            size=543,
+            sha256="e41e09256e65bcff9ba43e72f08701bf4d3904ccdb749f2d32a008af92c2483b",
         ),
     ),
     **_CARD,

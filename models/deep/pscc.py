@@ -119,8 +119,20 @@ _PAGE = "https://github.com/proteus1991/PSCC-Net/tree/main/checkpoint"
     trained_on=("pscc",),
     weights=(
         WeightFile("pscc_net/HRNet.pth", f"{_PAGE}/HRNet_checkpoint", "MIT"),
-        WeightFile("pscc_net/NLCDetection.pth", f"{_PAGE}/NLCDetection_checkpoint", "MIT", size=2_900_709),
-        WeightFile("pscc_net/DetectionHead.pth", f"{_PAGE}/DetectionHead_checkpoint", "MIT", size=3_739_969),
+        WeightFile(
+            "pscc_net/NLCDetection.pth",
+            f"{_PAGE}/NLCDetection_checkpoint",
+            "MIT",
+            size=2_900_709,
+            sha256="11ea3461253cf059b299ad4b6b89008485f94a2d2b2da83ec28c2282a095b00b",
+        ),
+        WeightFile(
+            "pscc_net/DetectionHead.pth",
+            f"{_PAGE}/DetectionHead_checkpoint",
+            "MIT",
+            size=3_739_969,
+            sha256="a17581e8a3489a360257a266ca9b2db1b7c9b43337fbcc4aeb8d751f593f66f5",
+        ),
     ),
 )
 class PSCCNetLocalizer(CompositeLocalizer):

@@ -14,11 +14,12 @@ QUICK = set()
 
 
 def state_dicts():
-    return {"manifest.json": CATNet().state_dict()}
+    with torch.device("meta"):
+        return {"manifest.json": CATNet().state_dict()}
 
 
 def outputs(case):
-    network = models.build("catnet-v2", weights=case.fill(state_dicts()["manifest.json"])).network
+    network = models.build("catnet-v2", weights=case.fill(CATNet().state_dict())).network
     found = {}
     if "coef" in case.name:
         rgb, volume, table, found["coef_crc32"] = made_up(case)
