@@ -1,0 +1,92 @@
+"""ForMa: a vision Mamba on the pixels, and a head that also sees three mixed noise views."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from bench.image import ForensicImage, ScoreMap
+from models import WeightFile, register
+from models.deep.localizer import NetworkLocalizer
+from models.deep.parts.mit import ConvNorm, Projection, enlarge
+from models.deep.parts.modalities import ModalitiesExtractor, ModalMixer
+from models.deep.parts.vmamba import VMamba
+
+INPUT_SIZE = 512
+WIDTHS = (96, 192, 384, 768)
+DEPTHS = (2, 2, 9, 2)
+EMBEDDING = 96
+MODAL_WIDTH = 16
+
+
+class PixelShuffleHead(nn.Module):
+    """Four maps and a noise view at a quarter of the size to logits (B, 2, H/4, W/4); coarse maps are enlarged by
+    laying channels out in space."""
+
+    def __init__(self):
+        super().__init__()
+        for level in (4, 3, 2, 1):
+            enlarged = EMBEDDING * 4 ** (level - 1)
+            setattr(self, f"linear_c{level}", Projection(WIDTHS[level - 1], enlarged))
+        self.conv_modals = nn.Conv2d(3, MODAL_WIDTH, 1)
+        self.linear_fuse = ConvNorm(4 * EMBEDDING + MODAL_WIDTH, EMBEDDING, eps=1e-3)
+        self.linear_pred = nn.Conv2d(EMBEDDING, 2, 1)
+
+    def forward(self, features: list[Tensor], view: Tensor) -> Tensor:
+        projected = [getattr(self, f"linear_c{level}")(features[level - 1]) for level in (4, 3, 2, 1)]
+        shuffled = [F.pixel_shuffle(x, 2**power) for x, power in zip(projected, (3, 2, 1, 0), strict=True)]
+        return self.linear_pred(self.linear_fuse(torch.cat([*shuffled, self.conv_modals(view)], 1)))
+
+
+class ForMa(nn.Module):
+    """Height and width multiples of 32."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = VMamba(WIDTHS, DEPTHS)
+        self.decode = PixelShuffleHead()
+        self.modalmixer = ModalMixer()
+        self.modal_extractor = ModalitiesExtractor()
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """Logits (B, 2, H/4, W/4) of authentic and forged. rgb: (B, 3, H, W) in 0..1."""
+        quarter = enlarge(rgb, (rgb.shape[2] // 4, rgb.shape[3] // 4))
+        return self.decode(self.backbone(rgb), self.modalmixer(self.modal_extractor(quarter)))
+
+
+@register(
+    "forma",
+    title="ForMa, the authors' network",
+    paper="Guo et al., A Lightweight and Effective Image Tampering Localization Network with Vision Mamba, SPL 2025",
+    year=2025,
+    summary="VMamba on the pixels beside mixed Noiseprint++, constrained convolution and SRM residuals",
+    licence="none stated",
+    groups=("deep",),
+    trained_on=("casia2", "imd2020", "fantasticreality", "tampcoco"),
+    weights=(
+        WeightFile(
+            "ForMa_weights.pth", "https://drive.google.com/file/d/15NcJQr5kxhqC4V-WjyJhAqIsobI6u-yh", "none stated"
+        ),
+    ),
+)
+class ForMaLocalizer(NetworkLocalizer):
+    """Probability of forgery; above .5 it is the authors' binary map.
+
+    As in their test script the photo is resized to 512 x 512 (bilinear, aspect ratio not kept), and the map at a
+    quarter of that is resized back by nearest neighbours.
+    """
+
+    make_network = ForMa
+
+    def localize(self, image: ForensicImage) -> ScoreMap:
+        height, width = image.shape
+        square = cv2.resize(image.rgb, (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_LINEAR)
+        x = torch.from_numpy((square / 255).astype(np.float32)).permute(2, 0, 1)[None].to(self._device)
+        with torch.inference_mode():
+            forged = self.network(x).softmax(1)[0, 1].cpu().numpy()
+        at_size = Image.fromarray(forged).resize((width, height), Image.Resampling.NEAREST)
+        return ScoreMap(np.array(at_size), "probability")
