@@ -1,0 +1,229 @@
+"""SAFIRE: Segment Anything that answers a point with the region of the same origin, asked over a grid of points."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.image import ForensicImage, ScoreMap
+from models import WeightFile, register
+from models.deep.localizer import NetworkLocalizer
+from models.deep.parts.imagenet import normalized_square
+from models.deep.parts.sam import (
+    INPUT_SIZE,
+    MLP_NAMES,
+    PATCH,
+    SIDE,
+    WINDOW,
+    MaskDecoder,
+    PromptEncoder,
+    neck,
+)
+from models.deep.parts.vit import PatchEmbed, blocks
+
+WIDTH = 768
+DEPTH = 12
+HEADS = 12
+WHOLE = (2, 5, 8, 11)  # blocks that attend over the whole map
+REDUCTION = 4  # of the adaptor's width
+LOW = 0.25  # share of the spectrum, around the constant, that the high-pass filter takes away
+POINTS_A_SIDE = 16
+POINTS_AT_ONCE = 8  # 30 MB each
+ROUNDS, TOLERANCE = 1000, 1e-4  # of the clustering
+
+
+class SAFIRE(nn.Module):
+    """Segment Anything with an adaptor for forensic traces in its image encoder."""
+
+    def __init__(self):
+        super().__init__()
+        self.image_encoder = AdaptedEncoder()
+        self.mask_decoder = MaskDecoder()
+        self.prompt_encoder = PromptEncoder()
+
+    def forward(self, x: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Mask logits (P, 256, 256) and estimated IoU (P,) for each point, of (1, 3, 1024, 1024) normalized.
+
+        points: (P, 2) of x and y in pixels of the input.
+        """
+        return self.masks(self.image_encoder(x), points)
+
+    def masks(self, features: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        """The same from the image encoder's (1, 256, 64, 64)."""
+        tokens, dense = self.prompt_encoder(points)
+        masks, iou = self.mask_decoder(features, self.prompt_encoder.map_positions(), tokens, dense)
+        return masks[:, 0], iou[:, 0]
+
+
+class AdaptedEncoder(nn.Module):
+    """SAM's image encoder; before each block, and once after the last, an adaptor's token is added to every token.
+
+    The adaptor sees the embedded patches and, in patches that overlap, the high frequencies of the image. Its layers
+    before each block are their own, the projection to the transformer's width is shared.
+    """
+
+    def __init__(self):
+        super().__init__()
+        narrow = WIDTH // REDUCTION
+        self.pos_embed = nn.Parameter(torch.zeros(1, SIDE, SIDE, WIDTH))
+        self.patch_embed = PatchEmbed(WIDTH, PATCH)
+        self.hfp_overlap_patch_embed = PatchEmbed(WIDTH, 2 * PATCH, PATCH, PATCH // 2)
+        self.adaptor_patch_embed_tune = nn.Linear(WIDTH, narrow)
+        self.hfp_patch_embed_tune = nn.Linear(WIDTH, narrow)
+        self.blocks = blocks(WIDTH, DEPTH, HEADS, SIDE, WINDOW, WHOLE, MLP_NAMES)
+        self.adaptor_shared_up_projection_layer = nn.Linear(narrow, WIDTH)
+        self.adaptor_blocks = nn.ModuleList(_adaptor(narrow) for _ in range(DEPTH))
+        self.adaptor_final_block = _adaptor(narrow)
+        self.neck = neck(WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        detail = self.hfp_patch_embed_tune(self.hfp_overlap_patch_embed(high_pass(x)))
+        x = self.patch_embed(x) + self.pos_embed
+        seen = self.adaptor_patch_embed_tune(x) + detail
+        for adaptor, block in zip(self.adaptor_blocks, self.blocks, strict=True):
+            x = block(x + self.adaptor_shared_up_projection_layer(adaptor(seen)))
+        x = x + self.adaptor_shared_up_projection_layer(self.adaptor_final_block(seen))
+        return self.neck(x.permute(0, 3, 1, 2))
+
+
+def _adaptor(width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, width), nn.GELU())
+
+
+def high_pass(x: Tensor) -> Tensor:
+    """Magnitude of (B, C, N, N) without its frequencies from -f to f - 1 along both axes, f = N sqrt(LOW) / 2."""
+    side = x.shape[-1]
+    limit = int(side * LOW**0.5 // 2)
+    frequency = torch.fft.fftfreq(side, 1 / side, device=x.device).round()
+    low = (frequency >= -limit) & (frequency < limit)
+    return torch.fft.ifft2(torch.fft.fft2(x).masked_fill(low[:, None] & low, 0)).real.abs()
+
+
+class PointMasks(NamedTuple):
+    """What one point each brought.
+
+    logits: (P, 256, 256). iou: (P,), the network's estimate. area: (P,) pixels of 1024 x 1024 inside the mask.
+    feature: (P, 256), the image encoder's mean inside the mask, NaN where none of its positions is.
+    """
+
+    logits: Tensor
+    iou: Tensor
+    area: Tensor
+    feature: Tensor
+
+
+def point_grid(points_a_side: int) -> Tensor:
+    """(P, 2) of x and y in pixels of the input, row by row, half a step away from the borders."""
+    place = (torch.arange(points_a_side) + 0.5) * (INPUT_SIZE / points_a_side)
+    y, x = torch.meshgrid(place, place, indexing="ij")
+    return torch.stack([x.flatten(), y.flatten()], 1)
+
+
+def ask(network: SAFIRE, features: Tensor, points: Tensor) -> PointMasks:
+    """The masks of all points, some at a time."""
+    parts = []
+    for some in points.to(features.device).split(POINTS_AT_ONCE):
+        logits, iou = network.masks(features, some)
+        inside = enlarged(logits) > 0
+        at_positions = inside[:, ::PATCH, ::PATCH].flatten(1).to(features.dtype)  # the nearest pixel, as the authors'
+        feature = at_positions @ features[0].flatten(1).T / at_positions.sum(1, keepdim=True)
+        parts.append((logits, iou, inside.sum((1, 2)), feature))
+    return PointMasks(*(torch.cat(column).float().cpu() for column in zip(*parts, strict=True)))
+
+
+def enlarged(logits: Tensor) -> Tensor:
+    """(P, 256, 256) to (P, 1024, 1024), bilinear."""
+    return F.interpolate(logits[None], (INPUT_SIZE, INPUT_SIZE), mode="bilinear", align_corners=False)[0]
+
+
+def two_clusters(points: Tensor, seed: int) -> Tensor:
+    """k-means of (N, D) by angle: int64 (N,), 0 or 1; the two first centres are drawn with `seed`.
+
+    The authors draw them without a seed, so that their map of an image is not always the same. Centres are means of
+    points of any length. It ends where a cluster is empty; of fewer than two points all are in cluster 0.
+    """
+    if len(points) < 2:
+        return torch.zeros(len(points), dtype=torch.int64)
+    centres = points[np.random.default_rng(seed).choice(len(points), 2, replace=False)]
+    for _ in range(ROUNDS):
+        labels = (1 - F.normalize(points, dim=1) @ F.normalize(centres, dim=1).T).argmin(1)
+        if labels.min() == labels.max():
+            break
+        previous, centres = centres, torch.stack([points[labels == label].mean(0) for label in (0, 1)])
+        if (centres - previous).norm(dim=1).sum() ** 2 < TOLERANCE:
+            break
+    return labels
+
+
+def best_of_each(masks: PointMasks, seed: int) -> tuple[list[int], np.ndarray]:
+    """Index of the mask with the largest estimated IoU of each cluster, the forged one's first, and int8 (P,) labels.
+
+    Of the two masks the smaller is forged. A label is 0 for the forged cluster, 1 for the other, -1 for a mask that
+    covers no position of the features and is left out (if all are such, none is). One cluster alone is "forged".
+    """
+    usable = ~masks.feature.isnan().any(1)
+    if not usable.any():
+        return [int(masks.iou.argmax())], np.zeros(len(masks.iou), np.int8)
+    labels = np.full(len(masks.iou), -1, np.int8)
+    labels[usable.numpy()] = two_clusters(masks.feature[usable], seed).numpy()
+    iou = masks.iou.numpy()
+    best = [max(np.flatnonzero(labels == label), key=iou.__getitem__) for label in (0, 1) if (labels == label).any()]
+    if len(best) == 2 and masks.area[best[0]] > masks.area[best[1]]:
+        best.reverse()
+        labels = np.where(labels >= 0, 1 - labels, labels).astype(np.int8)
+    return [int(i) for i in best], labels
+
+
+@register(
+    "safire",
+    title="SAFIRE, the authors' model, binary localization",
+    paper="Kwon et al., SAFIRE: Segment Any Forged Image Region, AAAI 2025",
+    year=2025,
+    summary="Segment Anything with a high-pass adaptor; masks of 16 x 16 points, clustered by what they cover",
+    licence="none stated by the authors (code and weights)",
+    groups=("deep",),
+    trained_on=("casia2", "imd2020", "fantasticreality", "tampcoco"),
+    weights=(
+        WeightFile(
+            "safire.pth",
+            "https://drive.google.com/drive/folders/1NRxep2G42OnVwCR9sGdf1iPqhCUrGmv2",
+            "none stated by the authors",
+        ),
+    ),
+)
+class SAFIRELocalizer(NetworkLocalizer):
+    """Mean of the forged region's probability and of that of not being in the other, of the photo at 1024 x 1024.
+
+    seed: of the clustering. Extras: `point_iou` float32 and `point_cluster` int8, both (16, 16), as `best_of_each`
+    describes them; `iou` of the one or two masks that make the map, and `clusters`, the number of masks in each.
+    """
+
+    make_network = SAFIRE
+
+    def __init__(
+        self, weights: str | os.PathLike | Mapping[str, Tensor] | None = None, device: str = "cpu", seed: int = 0
+    ):
+        super().__init__(weights, device)
+        self.seed = seed
+
+    def localize(self, image: ForensicImage) -> ScoreMap:
+        with torch.inference_mode():
+            features = self.network.image_encoder(normalized_square(image.rgb, INPUT_SIZE).to(self._device))
+            masks = ask(self.network, features, point_grid(POINTS_A_SIDE))
+            best, labels = best_of_each(masks, self.seed)
+            forged, *other = enlarged(masks.logits[best]).sigmoid()
+            probability = (forged + 1 - other[0]) / 2 if other else forged
+        grid = (POINTS_A_SIDE, POINTS_A_SIDE)
+        extras = {
+            "point_iou": masks.iou.numpy().reshape(grid),
+            "point_cluster": labels.reshape(grid),
+            "iou": [float(masks.iou[i]) for i in best],
+            "clusters": [int((labels == label).sum()) for label in (0, 1)],
+        }
+        return ScoreMap(probability.numpy(), "probability", extras=extras).resized(*image.shape)
