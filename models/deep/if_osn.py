@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from itertools import product
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -17,6 +14,7 @@ from models import WeightFile, register
 from models.deep.localizer import NetworkLocalizer
 from models.deep.parts.padding import at_least
 from models.deep.parts.resnet import Bottleneck
+from models.deep.parts.tiles import merge, tiles
 from models.mpc.backbone import convolve
 
 TILE = 896
@@ -144,41 +142,6 @@ def _layer(channels: int, inner: int, count: int, stride: int) -> nn.Sequential:
 
 def _to_size(x: Tensor, size: Sequence[int]) -> Tensor:
     return x if x.shape[2:] == size else F.interpolate(x, size)  # nearest
-
-
-def tiles(height: int, width: int, size: int = TILE) -> list[tuple[slice, slice]]:
-    """Rows and columns of each tile in the authors' order: steps of half a tile, then one at the far border.
-
-    Where the steps end at the border that tile comes twice. An image smaller than a tile has smaller tiles.
-    """
-
-    def along(length: int) -> list[slice]:
-        starts = [*range(0, length - size + 1, size // 2), max(0, length - size)]
-        return [slice(start, min(start + size, length)) for start in starts]
-
-    return list(product(along(height), along(width)))
-
-
-def merge(predictions: Sequence[np.ndarray], height: int, width: int, size: int = TILE) -> np.ndarray:
-    """Float32 (height, width) from the predictions of `tiles`, in the same order.
-
-    Where there is a value already, the tile's counts with a weight of 1 in its centre that falls linearly to 0.
-    """
-    canvas = np.zeros((height, width), np.float32)
-    filled = np.zeros((height, width), bool)
-    for place, prediction in zip(tiles(height, width, size), predictions, strict=True):
-        old_weight = np.where(filled[place], 1 - _centred(size, *prediction.shape), 0)
-        canvas[place] = old_weight * canvas[place] + (1 - old_weight) * prediction
-        filled[place] = True
-    return canvas
-
-
-@cache
-def _centred(size: int, height: int, width: int) -> np.ndarray:
-    """A 3 x 3 map with 1 in its centre, enlarged to a tile and from there to the size of a smaller one."""
-    centre = np.zeros((3, 3), np.float32)
-    centre[1, 1] = 1
-    return cv2.resize(cv2.resize(centre, (size, size)), (width, height))
 
 
 @register(

@@ -20,10 +20,11 @@ class NetworkLocalizer(Localizer):
     """
 
     make_network: Callable[[], nn.Module]
+    read = staticmethod(read_checkpoint)
 
     def __init__(self, weights: str | os.PathLike | Mapping[str, Tensor] | None = None, device: str = "cpu"):
         self._device = compute_device(device)
-        checkpoint = read_checkpoint(registered_file(self.card) if weights is None else weights)
+        checkpoint = self.read(registered_file(self.card) if weights is None else weights)
         with torch.device("meta"):  # no time is spent on initial values
             network = self.make_network()
         load_strictly(network, checkpoint)

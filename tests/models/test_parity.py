@@ -10,6 +10,7 @@ that `fill.py` makes from names and seeds. A network takes part through an adapt
     SIGMOID_OF             optional, output name -> name of the logits whose sigmoid it is, see `allowed`
     TRUNCATED              optional, names of outputs that the official code truncates to whole numbers; ours are given
                            before that, because a rounding error can carry a value over a step
+    OFFICIAL_ROUNDING      optional, (case, output name) -> by how many marks the official float32 run is off
 """
 
 import importlib.util
@@ -128,4 +129,6 @@ def test_outputs_are_the_official_ones(path, all_parity_cases):
         ours = adapter.outputs(case)
     sigmoid_of, truncated = getattr(adapter, "SIGMOID_OF", {}), getattr(adapter, "TRUNCATED", ())
     deviations = {n: deviation(case, n, np.asarray(ours[n]), sigmoid_of, n in truncated) for n in case.output_names()}
-    assert deviations and all(value <= 1 for value in deviations.values()), deviations
+    rounding = getattr(adapter, "OFFICIAL_ROUNDING", {})
+    assert deviations
+    assert all(value <= rounding.get((case.name, name), 1) for name, value in deviations.items()), deviations

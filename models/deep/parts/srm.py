@@ -22,6 +22,11 @@ def over_channels() -> Tensor:
     return KERNELS[:, None].repeat(1, 3, 1, 1)
 
 
+def by_channel() -> Tensor:
+    """The kernels (9, 3, 5, 5) of a convolution that applies each filter to each of three channels, filter first."""
+    return (KERNELS[:, None, None] * torch.eye(3)[:, :, None, None]).flatten(0, 1)
+
+
 class TruncatedSRM(nn.Module):
     """Residuals (B, 3, H, W) of an image (B, 3, H, W), cut at -2 and 2. Buffer `filters`."""
 

@@ -1,4 +1,4 @@
-"""IF-OSN: tiles and their weights, and the localizer with a narrow network."""
+"""IF-OSN: the localizer with a narrow network."""
 
 from functools import partial
 
@@ -22,33 +22,6 @@ def test_input_is_between_minus_one_and_one(photo):
     rgb = photo(5, 7).rgb
     x = if_osn.network_input(rgb)
     np.testing.assert_allclose(x[0].permute(1, 2, 0), rgb / 127.5 - 1, atol=1e-6)
-
-
-@pytest.mark.parametrize(("height", "width"), [(895, 900), (896, 896), (1344, 2000)])
-def test_tiles_cover_the_image_and_end_at_its_borders(height, width):
-    covered = np.zeros((height, width), int)
-    for place in if_osn.tiles(height, width):
-        assert covered[place].shape == (min(896, height), min(896, width))
-        covered[place] += 1
-    assert covered.min() >= 1 and covered[-1, -1] >= 1
-
-
-def test_merging_equals_a_loop_over_tiles_and_pixels():
-    rng = np.random.default_rng(0)
-    height, width, size = 40, 45, 32
-    places = if_osn.tiles(height, width, size)
-    predictions = [rng.random((size, size), np.float32) for _ in places]
-    expected = np.full((height, width), np.nan)
-    for (rows, columns), prediction in zip(places, predictions, strict=True):
-        for y, x in np.ndindex(size, size):
-            # the centre of a 3 x 3 map, enlarged bilinearly: a pyramid over the middle of the tile
-            weight = np.prod([max(0, 1 - abs((i + 0.5) * 3 / size - 1.5)) for i in (y, x)])
-            old = expected[rows.start + y, columns.start + x]
-            value = prediction[y, x]
-            expected[rows.start + y, columns.start + x] = (
-                value if np.isnan(old) else weight * value + (1 - weight) * old
-            )
-    np.testing.assert_allclose(if_osn.merge(predictions, height, width, size), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(("height", "width", "grey"), [(1, 1, False), (20, 33, True), (70, 101, False)])

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 import models
-from models.deep.if_osn import Detector, merge, network_input, tiles
+from models.deep.if_osn import Detector, network_input
+from models.deep.parts.tiles import merge, tiles
 
 QUICK = {"case_merge_150x205_s5", "case_merge_192x192_s7", "case_merge_60x100_s6"}
 TRUNCATED = {"merged"}

@@ -1,0 +1,238 @@
+"""ManTra-Net: features of manipulation traces, and how far each pixel's are from those around it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.image import ForensicImage, ScoreMap
+from models import WeightFile, register
+from models.deep.localizer import NetworkLocalizer
+from models.deep.parts.bayar import constrained
+from models.deep.parts.keras import convolution, read_keras
+from models.deep.parts.manipulation_trace import FIRST_WIDTH, LAYERS, RADIUS, WIDTHS, trace_features
+from models.deep.parts.srm import by_channel
+from models.deep.parts.tiles import patches, patchwise
+
+PATCH = 512  # pixels a side seen at once; the 256 full-size feature maps take about 1 GB for it
+WINDOWS = (7, 15, 31)
+NORM_EPS = 1e-3
+LEAST_DEVIATION = 1e-6
+CHANNELS = 64
+HIDDEN = 8
+# Half the largest window, three pixels for each of the four steps of the ConvLSTM, and three for the last convolution.
+DETECTOR_RADIUS = WINDOWS[-1] // 2 + 3 * (len(WINDOWS) + 1) + 3
+
+
+class ManTraNet(nn.Module):
+    """Probability (B, 1, H, W) of forgery for (B, 3, H, W) in 0..255, computed in patches of `patch` pixels a side.
+
+    moving_statistics: normalize the features with statistics that are stored with the weights, as the Keras model
+    does, and not with those of the image, as its PyTorch port does.
+    """
+
+    patch = PATCH
+
+    def __init__(self, moving_statistics: bool = False):
+        super().__init__()
+        self.IMTFE = TraceExtractor()
+        self.AnomalyDetector = AnomalyDetector(moving_statistics)
+
+    def forward(self, x: Tensor) -> Tensor:
+        detector = self.AnomalyDetector
+        adapted = patchwise(lambda part: detector.adaptation(self.IMTFE(part)), x, self.patch, RADIUS)
+        z, mean, deviation = detector.normalize(adapted)
+
+        def detect(part: Tensor) -> Tensor:
+            return detector.end(detector.hidden(part, mean, deviation))
+
+        return patchwise(detect, z, self.patch, DETECTOR_RADIUS)
+
+
+class TraceExtractor(nn.Module):
+    """Features (B, 256, H, W) of unit length for (B, 3, H, W) in 0..255."""
+
+    def __init__(self):
+        super().__init__()
+        self.init_conv = nn.Conv2d(3, 4, 5, bias=False)
+        self.BayarConv2D = nn.Conv2d(3, 3, 5, bias=False)
+        self.SRMConv2D = nn.Conv2d(3, 9, 5, bias=False)
+        layers = []
+        for channels, out in zip((FIRST_WIDTH, *WIDTHS), WIDTHS, strict=False):
+            layers += [nn.Conv2d(channels, out, 3), nn.ReLU()]
+        self.middle_and_last_block = nn.ModuleList(layers[:-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernels = [self.init_conv.weight, self.SRMConv2D.weight, constrained(self.BayarConv2D.weight)]
+        layers = [(conv.weight, conv.bias) for conv in self.middle_and_last_block[::2]]
+        return trace_features(x / 255 * 2 - 1, torch.cat(kernels), layers)
+
+
+class AnomalyDetector(nn.Module):
+    """Deviation of the features from their means over windows and over the image, judged by a ConvLSTM."""
+
+    def __init__(self, moving_statistics: bool):
+        super().__init__()
+        self.sigma_F = nn.Parameter(torch.zeros(1, CHANNELS, 1, 1))
+        self.adaptation = nn.Conv2d(WIDTHS[-1], CHANNELS, 1, bias=False)
+        self.bnorm = MovingStatistics(CHANNELS) if moving_statistics else None
+        self.conv_lstm = ConvLSTM(CHANNELS, HIDDEN)
+        self.end = nn.Sequential(nn.Conv2d(HIDDEN, 1, 7, padding=3), nn.Sigmoid())
+
+    def normalize(self, adapted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Normalized features (B, 64, H, W), and their mean and standard deviation over the image (B, 64, 1, 1)."""
+        if self.bnorm is None:
+            variance, mean = torch.var_mean(adapted, (0, 2, 3), correction=0)
+        else:
+            variance, mean = self.bnorm.running_var, self.bnorm.running_mean
+        z = F.batch_norm(adapted, mean, variance, eps=NORM_EPS)
+        variance, mean = torch.var_mean(z, (2, 3), correction=0, keepdim=True)
+        return z, mean, torch.maximum(variance.sqrt(), self.sigma_F + LEAST_DEVIATION)
+
+    def hidden(self, z: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+        """The ConvLSTM's last state (B, 8, H, W) after the windows from small to large and the image."""
+        means = [*(_window_mean(z, window) for window in WINDOWS), mean]
+        return self.conv_lstm([((m - z) / deviation).abs() for m in means])
+
+
+class MovingStatistics(nn.Module):
+    """Mean and variance of each channel over the training images."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+
+def _window_mean(x: Tensor, window: int) -> Tensor:
+    """Mean over window x window pixels, at borders over those inside the image. Equals the mean of row means."""
+    half = window // 2
+    rows = F.avg_pool2d(x, (1, window), 1, (0, half), count_include_pad=False)
+    return F.avg_pool2d(rows, (window, 1), 1, (half, 0), count_include_pad=False)
+
+
+class ConvLSTM(nn.Module):
+    """One layer of an LSTM whose gates are convolutions (Shi et al., NeurIPS 2015), with Keras' hard sigmoid."""
+
+    def __init__(self, channels: int, hidden: int):
+        super().__init__()
+        self.cell_list = nn.ModuleList([ConvLSTMCell(channels, hidden)])
+
+    def forward(self, steps: list[Tensor]) -> Tensor:
+        """The hidden state (B, hidden, H, W) after all steps (B, channels, H, W)."""
+        (cell,) = self.cell_list
+        hidden = memory = steps[0].new_zeros(len(steps[0]), cell.hidden, *steps[0].shape[2:])
+        for x in steps:
+            hidden, memory = cell(x, hidden, memory)
+        return hidden
+
+
+class ConvLSTMCell(nn.Module):
+    def __init__(self, channels: int, hidden: int):
+        super().__init__()
+        self.hidden = hidden
+        self.conv = nn.Conv2d(channels + hidden, 4 * hidden, 7, padding=3)
+
+    def forward(self, x: Tensor, hidden: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        enter, keep, content, leave = self.conv(torch.cat([x, hidden], 1)).chunk(4, 1)
+        memory = _hard_sigmoid(keep) * memory + _hard_sigmoid(enter) * content.tanh()
+        return _hard_sigmoid(leave) * memory.tanh(), memory
+
+
+def _hard_sigmoid(x: Tensor) -> Tensor:
+    """Keras' form, of slope 0.2; PyTorch's has another."""
+    return (0.2 * x + 0.5).clamp(0, 1)
+
+
+def from_keras(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """State dict of `ManTraNet(moving_statistics=True)` from the tensors of the authors' Keras file."""
+    gates = torch.cat([tensors["cLSTM/kernel"], tensors["cLSTM/recurrent_kernel"]], 2)
+    kernels = {
+        "IMTFE.init_conv.weight": tensors["b1c1/regular_kernel"],
+        "IMTFE.BayarConv2D.weight": tensors["b1c1/bayar_kernel"],
+        "AnomalyDetector.adaptation.weight": tensors["outlierTrans/kernel"],
+        "AnomalyDetector.conv_lstm.cell_list.0.conv.weight": gates,
+        "AnomalyDetector.end.0.weight": tensors["pred/kernel"],
+    }
+    vectors = {
+        "AnomalyDetector.sigma_F": tensors["glbStd/min_std"].reshape(1, -1, 1, 1),
+        "AnomalyDetector.bnorm.running_mean": tensors["bnorm/moving_mean"],
+        "AnomalyDetector.bnorm.running_var": tensors["bnorm/moving_variance"],
+        "AnomalyDetector.conv_lstm.cell_list.0.conv.bias": tensors["cLSTM/bias"],
+        "AnomalyDetector.end.0.bias": tensors["pred/bias"],
+    }
+    for i, layer in enumerate(LAYERS):
+        kernels[f"IMTFE.middle_and_last_block.{2 * i}.weight"] = tensors[f"{layer}/kernel"]
+        vectors[f"IMTFE.middle_and_last_block.{2 * i}.bias"] = tensors[f"{layer}/bias"]
+    fixed = {"IMTFE.SRMConv2D.weight": by_channel()}  # no weight in Keras
+    return {name: convolution(kernel) for name, kernel in kernels.items()} | vectors | fixed
+
+
+def network_input(rgb: np.ndarray) -> Tensor:
+    """Float32 (1, 3, H, W) in 0..255 of uint8 (H, W, 3)."""
+    return torch.from_numpy(rgb.astype(np.float32)).permute(2, 0, 1)[None].contiguous()
+
+
+_CARD = {
+    "paper": "Wu et al., ManTra-Net: Manipulation Tracing Network for Detection and Localization of Image Forgeries "
+    "With Anomalous Features, CVPR 2019",
+    "year": 2019,
+    "summary": "Features trained to tell 385 manipulations, and how they deviate from those nearby and in the image",
+    "licence": "USC-ISI research licence: non-commercial, no redistribution (code and weights)",
+    "groups": ("deep",),
+    "trained_on": ("dresden", "kaggle-camera", "mscoco"),
+}
+_WEIGHTS_LICENCE = "USC-ISI research licence: non-commercial, no redistribution"
+
+
+class _ManTraNetLocalizer(NetworkLocalizer):
+    def localize(self, image: ForensicImage) -> ScoreMap:
+        with torch.inference_mode():
+            probability = self.network(network_input(image.rgb).to(self._device))[0, 0].float().cpu().numpy()
+        count = len(list(patches(*image.shape, self.network.patch)))
+        return ScoreMap(probability, "probability", extras={"patches": count})
+
+
+@register(
+    "mantranet",
+    title="ManTra-Net, the authors' weights in R. Abecidan's PyTorch port",
+    weights=(
+        WeightFile(
+            "MantraNetv4.pt",
+            "https://github.com/RonyAbecidan/ManTraNet-pytorch/tree/main/MantraNet",
+            _WEIGHTS_LICENCE,
+        ),
+    ),
+    **_CARD,
+)
+class ManTraNetPort(_ManTraNetLocalizer):
+    """Probability of forgery at the image's own size; features are normalized with the image's statistics.
+
+    Images of more than 512 pixels a side go through in patches (`patches` in the extras is their number), which
+    give the same map as the whole.
+    """
+
+    make_network = ManTraNet
+
+
+@register(
+    "mantranet-keras",
+    title="ManTra-Net, the authors' Keras model",
+    weights=(
+        WeightFile(
+            "ManTraNet_Ptrain4.h5",
+            "https://github.com/ISICV/ManTraNet/tree/master/pretrained_weights",
+            _WEIGHTS_LICENCE,
+        ),
+    ),
+    **_CARD,
+)
+class ManTraNetKeras(_ManTraNetLocalizer):
+    """As `ManTraNetPort`, but features are normalized with stored statistics. The .h5 file is read by h5py."""
+
+    make_network = staticmethod(partial(ManTraNet, moving_statistics=True))
+    read = staticmethod(partial(read_keras, convert=from_keras))

@@ -1,0 +1,126 @@
+"""RRU-Net: a U-Net whose blocks see their input twice, the second time weighted by what they made of it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.image import ForensicImage, ScoreMap
+from models import WeightFile, register
+from models.deep.localizer import NetworkLocalizer
+from models.deep.parts.padding import at_least
+
+WIDTHS = (32, 64, 128, 256, 256)
+UP_WIDTHS = (128, 64, 32, 32)
+GROUPS = 32
+STRIDE = 16
+
+
+class RRUNet(nn.Module):
+    """Logits (B, 1, H, W) for (B, 3, H, W) in 0..1, one of H and W at least 3."""
+
+    def __init__(self):
+        super().__init__()
+        self.down = RingedBlock(3, WIDTHS[0])
+        for i, (channels, out) in enumerate(pairwise(WIDTHS), 1):
+            setattr(self, f"down{i}", Down(channels, out))
+        for i, (channels, out) in enumerate(zip(WIDTHS[-2::-1], UP_WIDTHS, strict=True), 1):
+            setattr(self, f"up{i}", Up(channels, out))
+        self.out = nn.ModuleDict({"conv": nn.Conv2d(UP_WIDTHS[-1], 1, 1)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = [self.down(x)]
+        for i in range(1, len(WIDTHS)):
+            features.append(getattr(self, f"down{i}")(features[-1]))
+        x = features.pop()
+        for i in range(1, len(WIDTHS)):
+            x = getattr(self, f"up{i}")(x, features.pop())
+        return self.out["conv"](x)
+
+
+class RingedBlock(nn.Module):
+    """Two dilated convolutions around a shortcut, passed twice: the sigmoid of a 1 x 1 convolution of the first pass'
+    result strengthens the input of the second. first: layers that a subclass has before them, by name."""
+
+    def __init__(self, channels: int, out: int, **first: nn.Module):
+        super().__init__()
+        for name, layer in first.items():
+            self.add_module(name, layer)
+        self.conv = nn.ModuleDict({"conv": _double_convolution(channels, out)})
+        self.res_conv = nn.Sequential(nn.Conv2d(channels, out, 1, bias=False), nn.GroupNorm(GROUPS, out))
+        self.res_conv_back = nn.Sequential(nn.Conv2d(out, channels, 1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        feedback = self.res_conv_back(self._residual(x))
+        return self._residual((1 + feedback.sigmoid()) * x)
+
+    def _residual(self, x: Tensor) -> Tensor:
+        return F.relu(self.conv["conv"](x) + self.res_conv(x))
+
+
+class Down(RingedBlock):
+    """Half the size, rounded up."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.max_pool2d(x, 3, 2, 1))
+
+
+class Up(RingedBlock):
+    """Twice the size, then together with the features of that size from the way down."""
+
+    def __init__(self, channels: int, out: int):
+        enlarge = nn.Sequential(nn.ConvTranspose2d(channels, channels, 2, 2), nn.GroupNorm(GROUPS, channels))
+        super().__init__(2 * channels, out, up=enlarge)
+
+    def forward(self, x: Tensor, skipped: Tensor) -> Tensor:
+        x = self.up(x)
+        missing = [wanted - found for wanted, found in zip(skipped.shape[2:], x.shape[2:], strict=True)]
+        x = F.pad(x, (missing[1], 0, missing[0], 0))  # less than 0: the first row or column is dropped
+        return super().forward(F.relu(torch.cat([skipped, x], 1)))
+
+
+def _double_convolution(channels: int, out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, out, 3, padding=2, dilation=2),
+        nn.GroupNorm(GROUPS, out),
+        nn.ReLU(),
+        nn.Conv2d(out, out, 3, padding=2, dilation=2),
+        nn.GroupNorm(GROUPS, out),
+    )
+
+
+def network_input(rgb: np.ndarray) -> Tensor:
+    """Float32 (1, 3, H, W) in 0..1 of uint8 (H, W, 3)."""
+    return torch.from_numpy(rgb.astype(np.float32) / 255).permute(2, 0, 1)[None].contiguous()
+
+
+@register(
+    "rru-net",
+    title="RRU-Net: ringed residual U-Net",
+    paper="Bi et al., RRU-Net: The Ringed Residual U-Net for Image Splicing Forgery Detection, CVPR Workshops 2019",
+    year=2019,
+    summary="Small U-Net with feedback in each block; the released weights are of 2020, trained on the authors' later "
+    "synthetic splicings, not those of the paper",
+    licence="none stated by the authors (code and weights)",
+    groups=("deep",),
+    weights=(WeightFile("best_model.pth", "https://github.com/yelusaleng/RRU-Net", "none stated by the authors"),),
+)
+class RRUNetLocalizer(NetworkLocalizer):
+    """Probability of splicing at the image's own size.
+
+    Group normalization makes every pixel depend on the whole image: there are no tiles that would give the same.
+    An image of less than 16 pixels a side is filled up by repeating its last row and column.
+    """
+
+    make_network = RRUNet
+
+    def localize(self, image: ForensicImage) -> ScoreMap:
+        with torch.inference_mode():
+            logits = self.network(network_input(at_least(image.rgb, STRIDE)).to(self._device))
+        height, width = image.shape
+        probability = logits.sigmoid()[0, 0, :height, :width].float().cpu().numpy()
+        return ScoreMap(np.ascontiguousarray(probability), "probability")
