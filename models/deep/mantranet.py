@@ -84,12 +84,15 @@ class AnomalyDetector(nn.Module):
         self.end = nn.Sequential(nn.Conv2d(HIDDEN, 1, 7, padding=3), nn.Sigmoid())
 
     def normalize(self, adapted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Normalized features (B, 64, H, W), and their mean and standard deviation over the image (B, 64, 1, 1)."""
+        """Normalized features (B, 64, H, W), and their mean and standard deviation over the image (B, 64, 1, 1).
+
+        Works in place: the features are the one thing whose memory grows with the image.
+        """
         if self.bnorm is None:
             variance, mean = torch.var_mean(adapted, (0, 2, 3), correction=0)
         else:
             variance, mean = self.bnorm.running_var, self.bnorm.running_mean
-        z = F.batch_norm(adapted, mean, variance, eps=NORM_EPS)
+        z = adapted.sub_(mean[:, None, None]).div_((variance + NORM_EPS).sqrt()[:, None, None])
         variance, mean = torch.var_mean(z, (2, 3), correction=0, keepdim=True)
         return z, mean, torch.maximum(variance.sqrt(), self.sigma_F + LEAST_DEVIATION)
 
