@@ -206,8 +206,11 @@ class HRNet(nn.Module):
         """(B, 3, H, W) to (B, 64, H / stride^2, W / stride^2)."""
         return convolve(convolve(x, self.conv1, self.bn1, "relu"), self.conv2, self.bn2, "relu")
 
+    def first_stage(self, x: Tensor) -> list[Tensor]:
+        """What stage 2 starts from; on the way there lie the widest maps, 256 channels at the stem's stride."""
+        return pass_on(self.transition1, [self.layer1(self.stem(x))])
+
     def forward(self, x: Tensor) -> list[Tensor]:
-        features = [self.layer1(self.stem(x))]
-        features = self.stage2(pass_on(self.transition1, features))
+        features = self.stage2(self.first_stage(x))
         features = self.stage3(pass_on(self.transition2, features))
         return self.stage4(pass_on(self.transition3, features))

@@ -64,6 +64,24 @@ def test_localizes_images_of_any_size(narrow, photo, height, width, grey):
         assert score.values[-1, -1] == pytest.approx(float(masks[0][0, 0, -1, -1]), abs=1e-6)
 
 
+@pytest.mark.parametrize("height", [41, 64])
+def test_strips_give_what_the_whole_image_gives(narrow, monkeypatch, height):
+    features = pscc.PSCCNet().eval().features
+    own = {k.removeprefix("features."): v for k, v in narrow.items() if k.startswith("features.")}
+    features.load_state_dict(own)
+    x = torch.rand(1, 3, height, 30)
+    with torch.inference_mode():
+        whole = features(x)
+        monkeypatch.setattr(pscc, "STRIP_PIXELS", 6 * 30)
+        calls = []
+        stem = features.stem
+        monkeypatch.setattr(features, "stem", lambda strip: (calls.append(strip.shape[2]), stem(strip))[1])
+        in_strips = features(x)
+    assert len(calls) == -(-height // 6) and max(calls) == 6 + 2 * pscc.HALO
+    for a, b in zip(whole, in_strips, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
 def test_three_files_from_the_weights_folder_or_another_one(narrow, photo, tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
     folder = tmp_path / "pscc_net"
@@ -81,5 +99,5 @@ def test_three_files_from_the_weights_folder_or_another_one(narrow, photo, tmp_p
     for localizer in (registered, elsewhere):
         np.testing.assert_array_equal(localizer.localize(image).values, whole.localize(image).values)
     (folder / "HRNet.pth").write_bytes((folder / "DetectionHead.pth").read_bytes())
-    with pytest.raises(WeightsError, match=r"HRNet\.pth does not fit HRNet.*another network"):
+    with pytest.raises(WeightsError, match=r"HRNet\.pth does not fit StripwiseHRNet.*another network"):
         models.build("pscc-net")
