@@ -1,0 +1,47 @@
+"""Noiseprint: the network with made-up and, where they lie in the research-only data, with the real weights."""
+
+import re
+
+import numpy as np
+import torch
+from shared import shared_path
+
+import models
+from models.deep.noiseprint.blind import anomaly, to_pixels, windows
+from models.deep.noiseprint.network import Noiseprint, extract
+
+QUICK = {"case_fill_160x224_s1", "case_real_qf75_256x200_s2", "case_real_qf101_360x400_s3"}
+
+
+def state_dicts():
+    return {"manifest.json": Noiseprint().state_dict()}
+
+
+def filled(case):
+    """What the notes beside the cases add to `fill`: positive variances and scales."""
+    weights = case.fill(state_dicts()["manifest.json"])
+    for name, value in weights.items():
+        if name.endswith(("moving_variance", "gamma")):
+            weights[name] = 0.5 + (value + 0.1) / 0.2
+    return weights
+
+
+def outputs(case):
+    quality = re.search(r"qf(\d+)", case.name)
+    weights = shared_path("weights") / "noiseprint" / f"model_{quality[0]}.pth" if quality else filled(case)
+    network = models.build("noiseprint", weights=weights).network
+    red, green, blue = np.moveaxis(case.image.astype(np.float32), 2, 0)
+    luminance = (0.299 * red + 0.587 * green + 0.114 * blue) / 256
+    pattern = extract(network, luminance.astype(np.float32), torch.device("cpu"))
+    if "mapp" not in case.stored:
+        return {"noiseprint": pattern}
+    found = windows(pattern, luminance)
+    distances = anomaly(found)
+    return {
+        "noiseprint": pattern,
+        "mapp": distances,
+        "valid": found.valid,
+        "mapp_float": to_pixels(distances, found, luminance.shape),
+        "range0": found.centres[0],
+        "range1": found.centres[1],
+    }
