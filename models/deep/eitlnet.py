@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from bench.image import ForensicImage, ScoreMap
 from models import WeightFile, register
-from models.deep.if_osn import merge, tiles
 from models.deep.localizer import NetworkLocalizer
 from models.deep.parts.mit import (
     WIDTHS,
@@ -24,6 +23,7 @@ from models.deep.parts.mit import (
     transform,
 )
 from models.deep.parts.srm import over_channels
+from models.deep.parts.tiles import merge, tiles
 
 EMBEDDING = 768
 TILE = 512
