@@ -107,7 +107,9 @@ def network_input(rgb: np.ndarray) -> Tensor:
     "synthetic splicings, not those of the paper",
     licence="none stated by the authors (code and weights)",
     groups=("deep",),
-    weights=(WeightFile("best_model.pth", "https://github.com/yelusaleng/RRU-Net", "none stated by the authors"),),
+    weights=(
+        WeightFile("rru_net/best_model.pth", "https://github.com/yelusaleng/RRU-Net", "none stated by the authors"),
+    ),
 )
 class RRUNetLocalizer(NetworkLocalizer):
     """Probability of splicing at the image's own size.

@@ -43,8 +43,9 @@ def test_feedback_strengthens_the_input_of_the_second_pass():
 
 def test_missing_and_foreign_weights_are_named(monkeypatch, tmp_path, weights):
     monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
-    with pytest.raises(WeightsMissing, match=r"rru-net needs best_model\.pth.*github\.com"):
+    with pytest.raises(WeightsMissing, match=r"rru-net needs rru_net/best_model\.pth.*github\.com"):
         models.build("rru-net")
-    torch.save({"out.conv.weight": weights["out.conv.weight"]}, tmp_path / "best_model.pth")
+    (tmp_path / "rru_net").mkdir()
+    torch.save({"out.conv.weight": weights["out.conv.weight"]}, tmp_path / "rru_net" / "best_model.pth")
     with pytest.raises(WeightsError, match=r"best_model\.pth does not fit RRUNet: .*a part of the network"):
         models.build("rru-net")
