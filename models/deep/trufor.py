@@ -12,7 +12,7 @@ from bench.image import ForensicImage, ScoreMap
 from models import WeightFile, register
 from models.deep.localizer import NetworkLocalizer
 from models.deep.parts.cmx import DualTransformer, detection_head, pooled
-from models.deep.parts.dncnn import noiseprint_plus
+from models.deep.parts.dncnn import in_patches, noiseprint_plus
 from models.deep.parts.imagenet import normalized
 from models.deep.parts.mit import SMALLEST, WIDTHS, SegFormerHead, enlarge, patch_embed
 from models.deep.parts.padding import at_least
@@ -63,7 +63,7 @@ class TruFor(nn.Module):
 
     def forward(self, rgb: Tensor) -> Found:
         """rgb: (B, 3, H, W), the 8-bit values divided by 256."""
-        noiseprint = self.dncnn(rgb)
+        noiseprint = in_patches(self.dncnn, rgb)
         features = self.backbone(normalized(rgb), noiseprint.expand(-1, 3, -1, -1))
         logits, confidence = (enlarge(h(features), rgb.shape[2:]) for h in (self.decode_head, self.decode_head_conf))
         return Found(logits, confidence, self.detection(pooled(logits, confidence)), noiseprint)

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.deep.parts.tiles import patchwise
+
 DEPTH = 17
 WIDTH = 64
 NORM_EPS = 1e-5
@@ -60,16 +62,7 @@ class Noiseprint(nn.Module):
 def extract(network: Noiseprint, luminance: np.ndarray, device: torch.device) -> np.ndarray:
     """Noise pattern float32 (H, W) of a luminance float32 (H, W) in 0..1, of a large one in tiles as the authors do."""
     height, width = luminance.shape
-    tile = max(height, width) if height * width <= WHOLE_PIXELS else TILE
-    pattern = np.empty((height, width), np.float32)
-    for top in range(0, height, tile):
-        for left in range(0, width, tile):
-            first_row, first_column = max(0, top - OVERLAP), max(0, left - OVERLAP)
-            clip = luminance[first_row : top + tile + OVERLAP, first_column : left + tile + OVERLAP]
-            with torch.inference_mode():
-                x = torch.from_numpy(np.ascontiguousarray(clip))[None, None].to(device)
-                found = network(x)[0, 0].cpu().numpy()
-            own = pattern[top : top + tile, left : left + tile]
-            rows, columns = own.shape
-            own[:] = found[top - first_row :, left - first_column :][:rows, :columns]
-    return pattern
+    side = max(height, width) if height * width <= WHOLE_PIXELS else TILE
+    x = torch.from_numpy(luminance)[None, None].to(device)
+    with torch.inference_mode():
+        return patchwise(network, x, side, OVERLAP)[0, 0].cpu().numpy()

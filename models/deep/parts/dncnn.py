@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
+
+from models.deep.parts.tiles import patchwise
 
 DEPTH = 17
 WIDTH = 64
+PATCH_SIDE = 1024
 
 
 def noiseprint_plus() -> nn.Sequential:
@@ -14,3 +17,8 @@ def noiseprint_plus() -> nn.Sequential:
     for _ in range(DEPTH - 2):
         layers += [nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False), nn.BatchNorm2d(WIDTH), nn.ReLU()]
     return nn.Sequential(*layers, nn.Conv2d(WIDTH, 1, 3, padding=1))
+
+
+def in_patches(network: nn.Module, x: Tensor) -> Tensor:
+    """`network(x)` of 17 convolutions of 3x3, computed in patches of 1024 pixels where the image is larger."""
+    return patchwise(network, x, PATCH_SIDE, DEPTH)

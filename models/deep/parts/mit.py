@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -140,16 +139,14 @@ def transform(tokens: Tensor, height: int, width: int, layers: Iterable[Block], 
     return to_map(norm(tokens), height, width)
 
 
-class ConvNorm(nn.Module):
+class ConvNorm(nn.Sequential):
     """1x1 convolution, batch normalization, ReLU."""
 
     def __init__(self, channels: int, out: int, eps: float = 1e-5):
         super().__init__()
         self.conv = nn.Conv2d(channels, out, 1, bias=False)
         self.bn = nn.BatchNorm2d(out, eps=eps)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.bn(self.conv(x)))
+        self.act = nn.ReLU(inplace=True)
 
 
 class Projection(nn.Module):
@@ -166,11 +163,11 @@ class Projection(nn.Module):
 class SegFormerHead(nn.Module):
     """Four maps (B, widths[i], ...) to logits (B, classes, H/4, W/4).
 
-    Each is projected to `embedding` channels and enlarged to the first one's size (bilinear); `fuse` takes all four,
-    the coarsest first, to `embedding` channels.
+    Each is projected to `embedding` channels and enlarged to the first one's size (bilinear). `fuse`, a 1x1
+    convolution, a normalization and ReLU, takes all four, the coarsest first, to `embedding` channels.
     """
 
-    def __init__(self, widths: tuple[int, ...], embedding: int, classes: int, fuse: nn.Module):
+    def __init__(self, widths: tuple[int, ...], embedding: int, classes: int, fuse: nn.Sequential):
         super().__init__()
         for level in (4, 3, 2, 1):
             setattr(self, f"linear_c{level}", Projection(widths[level - 1], embedding))
@@ -178,9 +175,18 @@ class SegFormerHead(nn.Module):
         self.linear_pred = nn.Conv2d(embedding, classes, 1)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        size = features[0].shape[2:]
-        projected = [getattr(self, f"linear_c{level}")(features[level - 1]) for level in (4, 3, 2, 1)]
-        return self.linear_pred(self.linear_fuse(torch.cat([enlarge(x, size) for x in projected], 1)))
+        convolution, *rest = self.linear_fuse
+        *coarse, finest = zip((4, 3, 2, 1), convolution.weight.chunk(4, 1), strict=True)
+        # A 1x1 convolution and bilinear enlargement may change places, so each level is convolved at its own size:
+        # a third of the time, and no map of four times `embedding` channels.
+        fused = self._convolve(features, *finest, convolution.bias)
+        for level, weight in coarse:
+            fused += enlarge(self._convolve(features, level, weight), fused.shape[2:])
+        return self.linear_pred(nn.Sequential(*rest)(fused))
+
+    def _convolve(self, features: list[Tensor], level: int, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        projected = getattr(self, f"linear_c{level}")(features[level - 1])
+        return F.conv2d(projected, weight, bias)
 
 
 def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -8,8 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from models.deep.parts.bayar import BayarConv2d
-from models.deep.parts.dncnn import noiseprint_plus
+from models.deep.parts.dncnn import in_patches, noiseprint_plus
 from models.deep.parts.srm import TruncatedSRM
+from models.deep.parts.tiles import patchwise
+
+PATCH_SIDE = 1024
+REACH = 6  # pixels, of the six convolutions of a mixer
 
 
 class ModalitiesExtractor(nn.Module):
@@ -23,7 +27,7 @@ class ModalitiesExtractor(nn.Module):
         self.srm = TruncatedSRM()
 
     def forward(self, rgb: Tensor) -> list[Tensor]:
-        return [self.noiseprint(rgb).expand(-1, 3, -1, -1), self.bayar(rgb), self.srm(rgb)]
+        return [in_patches(self.noiseprint, rgb).expand(-1, 3, -1, -1), self.bayar(rgb), self.srm(rgb)]
 
 
 class EarlyConv(nn.Module):
@@ -45,7 +49,7 @@ class EarlyConv(nn.Module):
 
 
 class ModalMixer(nn.Module):
-    """Three views (B, 3, H, W) to one of the same shape."""
+    """Three views (B, 3, H, W) to one of the same shape, computed in patches of 1024 pixels where they are larger."""
 
     def __init__(self):
         super().__init__()
@@ -53,4 +57,8 @@ class ModalMixer(nn.Module):
         self.mixer = EarlyConv(9)
 
     def forward(self, views: list[Tensor]) -> Tensor:
-        return self.mixer(torch.cat([block(x) for block, x in zip(self.blocks, views, strict=True)], 1))
+        return patchwise(self._mix, torch.cat(views, 1), PATCH_SIDE, REACH)
+
+    def _mix(self, views: Tensor) -> Tensor:
+        parts = zip(self.blocks, views.chunk(3, 1), strict=True)
+        return self.mixer(torch.cat([block(x) for block, x in parts], 1))

@@ -8,7 +8,7 @@ import models
 from bench.image import ForensicImage
 from models import WeightsError, WeightsMissing
 from models.deep import mmfusion
-from models.deep.parts import cmx, dncnn, mit
+from models.deep.parts import cmx, dncnn, mit, modalities
 from models.deep.parts.modalities import ModalitiesExtractor
 from models.deep.parts.srm import KERNELS, TruncatedSRM
 
@@ -53,6 +53,15 @@ def test_pixels_are_divided_by_256_and_seen_by_both_networks(thin, photo):
     score = localizer.localize(image)
     np.testing.assert_allclose(score.values, share, atol=1e-6)
     assert score.image_score == pytest.approx(found.detection.sigmoid().item(), abs=1e-6)
+
+
+def test_a_large_image_seen_in_patches_gives_what_the_whole_gives(monkeypatch, thin, photo):
+    localizer, image = models.build("mmfusion", weights=thin), photo(90, 130)
+    whole = localizer.localize(image)
+    monkeypatch.setattr(dncnn, "PATCH_SIDE", 40)
+    monkeypatch.setattr(modalities, "PATCH_SIDE", 40)
+    np.testing.assert_allclose(localizer.localize(image).values, whole.values, atol=1e-5)
+    assert whole.values.std() > 0
 
 
 def test_every_normalization_of_the_network_but_the_embeddings_has_the_released_epsilon(thin):

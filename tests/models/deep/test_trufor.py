@@ -46,6 +46,31 @@ def test_pixels_are_divided_by_256_and_in_rgb_order(thin, photo):
     assert score.values.std() > 0
 
 
+def test_a_large_image_seen_in_patches_gives_what_the_whole_gives(monkeypatch, thin, photo):
+    localizer, image = models.build("trufor", weights=thin), photo(90, 130)
+    whole = localizer.localize(image)
+    monkeypatch.setattr(dncnn, "PATCH_SIDE", 40)
+    seen = localizer.localize(image)
+    spread = whole.extras["noiseprint"].std()
+    np.testing.assert_allclose(seen.extras["noiseprint"], whole.extras["noiseprint"], atol=1e-4 * spread)
+    np.testing.assert_allclose(seen.values, whole.values, atol=1e-5)
+
+
+def test_head_equals_projecting_enlarging_and_joining_all_levels():
+    fuse = mit.ConvNorm(4 * 6, 6)
+    head = mit.SegFormerHead((3, 4, 5, 7), 6, 2, fuse).eval()
+    features = [torch.randn(1, width, 16 // 2**i, 24 // 2**i) for i, width in enumerate((3, 4, 5, 7))]
+    with torch.no_grad():
+        levels = [
+            torch.nn.functional.interpolate(
+                getattr(head, f"linear_c{i}").proj(x.movedim(1, 3)).movedim(3, 1), (16, 24), mode="bilinear"
+            )
+            for i, x in enumerate(features, 1)
+        ]
+        expected = head.linear_pred(fuse(torch.cat(levels[::-1], 1)))
+        torch.testing.assert_close(head(features), expected, atol=1e-5, rtol=1e-4)
+
+
 def test_one_row_of_a_small_image_is_repeated():
     rgb = np.arange(2 * 40 * 3, dtype=np.uint8).reshape(2, 40, 3)
     padded = at_least(rgb, 5)

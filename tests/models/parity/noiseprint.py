@@ -10,7 +10,7 @@ import models
 from models.deep.noiseprint.blind import anomaly, to_pixels, windows
 from models.deep.noiseprint.network import Noiseprint, extract
 
-QUICK = {"case_fill_160x224_s1", "case_real_qf75_256x200_s2", "case_real_qf101_360x400_s3"}
+QUICK = {"case_real_qf75_256x200_s2"}
 
 
 def state_dicts():
