@@ -12,12 +12,15 @@ from models import WeightFile, register
 from models.deep.localizer import NetworkLocalizer
 from models.deep.parts.dct_volume import dct_volume, luma_coefficients, with_jpeg
 from models.deep.parts.hrnet import ENLARGE, ConvNorm, HRNet, basic_blocks, pass_on, stage, transition
+from models.deep.parts.tiles import patchwise
 
 RGB_WIDTHS = (48, 96, 192, 384)
 DCT_WIDTHS = (96, 192, 384)  # at strides 8, 16, 32
 FUSED_WIDTHS = (24, 48, 96, 192)
 VOLUME_PLANES = 21
 BLOCKS = 4
+DILATION = 8
+PATCH_SIDE = 1024  # of the parts in which the DCT volume passes its widest layer, whose map takes 64 values a pixel
 enlarge = ENLARGE["bilinear"]
 
 
@@ -26,7 +29,7 @@ class CATNet(HRNet):
 
     def __init__(self):
         super().__init__(RGB_WIDTHS, modules=(1, 4, 3), blocks=BLOCKS)
-        self.dc_layer0_dil = ConvNorm(VOLUME_PLANES, 64, 3, dilation=8, bias=True)
+        self.dc_layer0_dil = ConvNorm(VOLUME_PLANES, 64, 3, dilation=DILATION, bias=True)
         self.dc_layer1_tail = ConvNorm(64, 4, 1)
         self.dc_layer2 = basic_blocks(2 * 4 * 64, DCT_WIDTHS[0], BLOCKS)
         self.dc_transition2 = transition(DCT_WIDTHS[:1], DCT_WIDTHS[:2])
@@ -55,7 +58,7 @@ class CATNet(HRNet):
         return self.last_layer(torch.cat([features[0], *(enlarge(x, size) for x in features[1:])], 1))
 
     def _frequency_stream(self, volume: Tensor, table: Tensor) -> list[Tensor]:
-        x = self.dc_layer1_tail(self.dc_layer0_dil(volume))
+        x = patchwise(lambda patch: self.dc_layer1_tail(self.dc_layer0_dil(patch)), volume, PATCH_SIDE, halo=DILATION)
         batch, channels, height, width = x.shape
         rows, columns = height // 8, width // 8
         # Each of the 64 frequencies becomes a channel: (B, C, 8, 8, rows, columns).

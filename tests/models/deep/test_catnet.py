@@ -85,6 +85,14 @@ def test_localizes_images_of_any_size(narrow, photo, height, width, grey):
         assert score.extras["resaved"] == (image.jpeg is None)
 
 
+def test_patches_of_the_volume_give_what_the_whole_gives(narrow, photo, monkeypatch):
+    localizer = models.build("catnet-v2", weights=narrow)
+    image = ForensicImage.from_jpeg(encode_jpeg(photo(90, 60).rgb, 80))
+    whole = localizer.localize(image).values
+    monkeypatch.setattr(catnet, "PATCH_SIDE", 20)
+    np.testing.assert_allclose(localizer.localize(image).values, whole, atol=1e-5)
+
+
 def test_a_jpeg_of_grey_pixels_alone_is_read(narrow, photo):
     file = io.BytesIO()
     Image.fromarray(photo(24, 24, grey=True).rgb[:, :, 0]).save(file, "JPEG", quality=75)

@@ -10,7 +10,7 @@ from bench.image import ForensicImage, encode_jpeg
 from models.deep.catnet import CATNet, network_input
 from models.deep.parts.dct_volume import dct_volume, luma_coefficients, with_jpeg
 
-QUICK = set()
+QUICK = {"case_png_q100_444_150x170_s4"}
 
 
 def state_dicts():
