@@ -15,12 +15,13 @@ from bench.image import ForensicImage, NotApplicable, ScoreMap
 from models import Localizer, WeightFile, WeightsMissing, register, weights_folder
 from models.checkpoint import load_strictly, read_checkpoint
 from models.deep.noiseprint.blind import LEAST_VALID, anomaly, smallest_side, to_pixels, windows
+from models.deep.noiseprint.digests import SHA256
 from models.deep.noiseprint.network import Noiseprint, extract
 from models.device import compute_device
 
 FOLDER = "noiseprint"
 UNCOMPRESSED = 101
-QUALITIES = (*range(51, 101), UNCOMPRESSED)
+QUALITIES = tuple(SHA256)
 PAGE = "https://github.com/RonyAbecidan/noiseprint-pytorch/tree/main/pretrained_weights"
 LICENCE = "GRIP-UNINA, non-profit research only"
 FILE_BYTES = 2_258_104
@@ -66,7 +67,8 @@ def jpeg_quality(steps: np.ndarray) -> int:
     licence=LICENCE,
     groups=("deep",),
     weights=tuple(
-        WeightFile(f"{FOLDER}/{file_name(q)}", PAGE, LICENCE, FILE_BYTES) for q in (UNCOMPRESSED, *range(51, 101))
+        WeightFile(f"{FOLDER}/{file_name(quality)}", PAGE, LICENCE, FILE_BYTES, SHA256[quality])
+        for quality in reversed(QUALITIES)
     ),
 )
 class NoiseprintLocalizer(Localizer):

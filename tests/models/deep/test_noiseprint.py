@@ -136,6 +136,12 @@ def test_a_region_of_another_pattern_stands_out(monkeypatch, pattern):
     assert roc_auc_score(region.ravel(), score.ravel()) > 0.9
 
 
+def test_every_quality_from_51_has_a_file_of_known_digest():
+    files = models.find("noiseprint").card.weights
+    assert [file.name for file in files] == [f"noiseprint/model_qf{quality}.pth" for quality in range(101, 50, -1)]
+    assert len({file.sha256 for file in files}) == 51
+
+
 @pytest.mark.parametrize("grey", [False, True])
 def test_localizes_at_the_image_size(small, photo, grey):
     score = models.build("noiseprint", weights=small).localize(photo(190, 230, grey))
