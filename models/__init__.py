@@ -62,6 +62,12 @@ class WeightFile:
         """Where the file belongs: its place in the repository, else `weights_folder()`."""
         return self.shipped or weights_folder() / self.name
 
+    @property
+    def non_commercial(self) -> bool:
+        """Whether the licence allows research only, as far as its wording tells."""
+        words = self.licence.lower()
+        return any(sign in words for sign in ("non-commercial", "non-profit", "research only", "-nc"))
+
 
 @dataclass(frozen=True)
 class ModelCard:
@@ -223,7 +229,26 @@ def build(name: str, weights: str | os.PathLike | Mapping | None = None, device:
         raise TypeError(f"{name} takes no weights")
     if "device" in parameters:
         settings["device"] = device
-    return cls(**settings)
+    built = cls(**settings)
+    if not isinstance(weights, Mapping):
+        _show_licences(cls.card, None if weights is None else Path(weights))
+    return built
+
+
+@functools.cache
+def _show_licences(card: ModelCard, given: Path | None) -> None:
+    """One line on stderr a licence that forbids commercial use, the first time that these files are loaded.
+
+    given: the file or folder that was named instead of the registered files; a file of another name has a licence
+    that is not known here.
+    """
+    files = [f for f in card.weights if f.non_commercial]
+    if given is not None and not given.is_dir():
+        files = [f for f in files if given.name in (Path(f.name).name, Path(f.name).name + ".safetensors")]
+    for licence in dict.fromkeys(f.licence for f in files):
+        names = [f.name for f in files if f.licence == licence]
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        print(f"{card.name}: {names[0]}{more}: licence {licence}", file=sys.stderr)
 
 
 def weights_folder() -> Path:

@@ -16,9 +16,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models import ModelCard, WeightsError, WeightsMissing, weights_folder
+from models.inert import CONTAINER_SEPARATOR, Kept, read_tensors
 
 CONTAINER_KEYS = ("state_dict", "model_state_dict", "model", "network", "net")
 CONFIG = "config"
+CONTAINERS = "containers"  # in a converted file's metadata: the keys of its state dicts where it holds several
+CONVERTED = ".safetensors"  # added to the name of a file that `python -m bench weights convert` has converted
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def read_checkpoint(weights: str | os.PathLike | Mapping[str, Tensor], key: str 
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     if path.suffix == ".safetensors":
-        tensors, config = _read_safetensors(path)
+        tensors, config = _read_safetensors(path, key)
     else:
         tensors, config = _read_torch(path, key)
     return Checkpoint(_plain(tensors, str(path)), digest, str(path), config)
@@ -113,10 +116,31 @@ def save_checkpoint(path: str | os.PathLike, network: nn.Module, config: Mapping
     partial.replace(path)
 
 
+def convert(source: str | os.PathLike, target: str | os.PathLike, key: str | None = None) -> Kept:
+    """Write the tensors of a file of torch.save, as `read_tensors` finds them, without executing any of it.
+
+    target: a .safetensors file, written whole or not at all. Several state dicts are stored in it under their keys,
+    so that `read_checkpoint` takes the same one as from the source. Raises WeightsError as `read_tensors` does.
+    """
+    kept = read_tensors(source, key)
+    target = Path(target)
+    several = list(kept.containers) if len(kept.containers) > 1 else []
+    partial = target.with_name(target.name + ".partial")
+    save_file(kept.tensors, partial, metadata={CONTAINERS: json.dumps(several)})
+    partial.replace(target)
+    return kept
+
+
 def registered_file(card: ModelCard) -> Path:
-    """The card's first weight file below `weights_folder()`. Raises WeightsMissing with where to get it."""
+    """The card's first weight file below `weights_folder()`, or what it was converted to where that lies beside it.
+
+    Raises WeightsMissing with where to get it.
+    """
     wanted = card.weights[0]
     path = weights_folder() / wanted.name
+    converted = path.with_name(path.name + CONVERTED)
+    if converted.is_file():
+        return converted
     if not path.is_file():
         raise WeightsMissing(
             f"{card.name} needs {wanted.name}: download it from {wanted.page} (licence: {wanted.licence}) and put "
@@ -145,13 +169,21 @@ def _digest_of_tensors(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
+def _read_safetensors(path: Path, wanted: str | None) -> tuple[Mapping[str, Tensor], dict[str, object]]:
     try:
         with safe_open(path, framework="pt") as file:
-            config = json.loads((file.metadata() or {}).get(CONFIG, "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, config  # noqa: SIM118, not a dict
+            metadata = file.metadata() or {}
+            config, containers = json.loads(metadata.get(CONFIG, "{}")), json.loads(metadata.get(CONTAINERS, "[]"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
     except (SafetensorError, OSError, ValueError) as error:
         raise _damaged(path, error) from error
+    if not containers:
+        return tensors, config
+    content = {
+        key: {name.removeprefix(begin): value for name, value in tensors.items() if name.startswith(begin)}
+        for key, begin in ((key, key + CONTAINER_SEPARATOR) for key in containers)
+    }
+    return _state_dict_in(content, wanted, path), config
 
 
 def _read_torch(path: Path, wanted: str | None) -> tuple[Mapping[str, Tensor], dict[str, object]]:
@@ -161,19 +193,20 @@ def _read_torch(path: Path, wanted: str | None) -> tuple[Mapping[str, Tensor], d
         if "Unsupported" in str(error):
             raise WeightsError(
                 f"{path}: refused, it holds Python objects and not only tensors, and loading them could run "
-                "code; convert it to .safetensors where you trust it"
+                f"code; `python -m bench weights convert {path}` keeps the tensors and runs nothing"
             ) from error
         raise _damaged(path, error) from error
     except (RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
         raise _damaged(path, error) from error
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path}: holds a {type(content).__name__} and not a state dict")
+    return _state_dict_in(content, wanted, path), {}
+
+
+def _state_dict_in(content: Mapping, wanted: str | None, path: Path) -> Mapping[str, Tensor]:
     if wanted is not None:
-        return _under(content, wanted, str(path)), {}
-    for key in CONTAINER_KEYS:
-        if isinstance(content.get(key), Mapping):
-            return content[key], {}
-    return content, {}
+        return _under(content, wanted, str(path))
+    return next((content[key] for key in CONTAINER_KEYS if isinstance(content.get(key), Mapping)), content)
 
 
 def _under(content: Mapping, key: str, source: str) -> Mapping[str, Tensor]:
