@@ -71,6 +71,15 @@ def test_head_equals_projecting_enlarging_and_joining_all_levels():
         torch.testing.assert_close(head(features), expected, atol=1e-5, rtol=1e-4)
 
 
+def test_normalizations_have_the_epsilons_of_the_released_network(thin):
+    found = {name: module.eps for name, module in trufor.TruFor().named_modules() if hasattr(module, "eps")}
+    fine = [n for n in found if n.startswith("backbone") and n.rsplit(".", 1)[1][:4] in ("norm", "extr")]
+    fine = [n for n in fine if not any(part in n for part in ("patch_embed", "attn", "FFMs"))]
+    assert len(fine) == 2 * (4 + 2 * 4)  # of both branches: after each stage, and two in each of four layers
+    for name, eps in found.items():
+        assert eps == (1e-6 if name in fine else 1e-3 if name.startswith("decode_head.") else 1e-5), name
+
+
 def test_one_row_of_a_small_image_is_repeated():
     rgb = np.arange(2 * 40 * 3, dtype=np.uint8).reshape(2, 40, 3)
     padded = at_least(rgb, 5)
