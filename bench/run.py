@@ -29,7 +29,11 @@ DEFAULT_OUT = Path("runs/default")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `python -m bench run`."""
-    parser.add_argument("--models", default="mpc,baselines", help="names and groups, maps:DIR, package.module:Class")
+    parser.add_argument(
+        "--models",
+        default="mpc,baselines",
+        help="names and groups, maps:DIR, onnx:FILE, torchscript:FILE, package.module:Class",
+    )
     parser.add_argument("--data", default="builtin", help="builtin, NAME:ROOT, folder:IMAGES,MASKS; joined by commas")
     parser.add_argument(
         "--perturbations", default="standard", help="a grid's name, or e.g. 'jpeg:90,70;blur:3+noise:5'"
@@ -51,7 +55,10 @@ def main(args: argparse.Namespace) -> int:
     started, clock = provenance.now(), time.perf_counter()
     names = models.expand(args.models)
     if len({_label(name) for name in names}) < len(names):
-        raise UsageError("two maps:DIR folders have the same last name; rename one, tables tell them apart by it")
+        raise UsageError(
+            "two of the paths after maps:, onnx: or torchscript: have the same last name; rename one, "
+            "tables tell them apart by it"
+        )
     perturbations = parse(args.perturbations)
     test_sets = [_limited(t, args.limit) for t in open_test_sets(args.data)]
     planned, skipped = _plan_models(names, _weights_option(args.weights, names), args.device)
@@ -122,8 +129,9 @@ def _plan_models(names: list[str], weights: dict[str, str], device: str):
 
 
 def _label(name: str) -> str:
-    """How a requested model is called in tables: `maps:DIR` by its last folder, because a run may be published."""
-    return f"maps:{Path(name.removeprefix('maps:')).resolve().name}" if name.startswith("maps:") else name
+    """How a requested model is called in tables: NAME:PATH by the path's last part, because a run may be published."""
+    model, path = models.split(name)
+    return name if path is None else f"{model}:{Path(path).resolve().name}"
 
 
 def _weights_option(pairs: list[str], names: list[str]) -> dict[str, str]:
@@ -143,7 +151,7 @@ def _limited(test_set: TestSet, limit: int | None) -> TestSet:
 
 
 def _model_record(name: str, planned, skipped: dict[str, str]) -> dict:
-    card = models.find("maps" if name.startswith("maps:") else name).card
+    card = models.find(name).card
     ready, name = {p.name: p for p in planned}, _label(name)
     return {
         "name": name, "title": card.title, "paper": card.paper, "year": card.year, "summary": card.summary,

@@ -93,10 +93,12 @@ class Localizer:
     """Base of every localizer. Constructor keywords are its settings, stored under the same attribute names.
 
     A network also takes `weights` (a path, a state dict, or None for the registered file) and `device`, which
-    are not settings, and sets `network` (a torch module) and `weights_digest`.
+    are not settings, and sets `network` (a torch module) and `weights_digest`. A class that names one of its
+    settings in `argument`, a path, is asked for as NAME:PATH.
     """
 
     card: ModelCard
+    argument: str | None = None
     weights_digest: str | None = None
 
     def localize(self, image: ForensicImage) -> ScoreMap:
@@ -181,9 +183,17 @@ def groups() -> dict[str, list[str]]:
     return found
 
 
+def split(name: str) -> tuple[str, str | None]:
+    """`"maps:DIR"` to ("maps", "DIR"), for every registered class with an `argument`; other names with None."""
+    prefix, separator, value = name.partition(":")
+    cls = _load_all().get(prefix)
+    return (prefix, value) if separator and cls is not None and cls.argument else (name, None)
+
+
 def find(name: str) -> type[Localizer]:
-    """The class behind a registered name or `package.module:Class`. Raises UnknownModel."""
+    """The class behind a registered name, `NAME:PATH` or `package.module:Class`. Raises UnknownModel."""
     classes = _load_all()
+    name, _ = split(name)
     if name in classes:
         return classes[name]
     module, separator, attribute = name.partition(":")
@@ -200,7 +210,7 @@ def expand(names: str) -> list[str]:
     members = groups()
     wanted: list[str] = []
     for item in filter(None, (part.strip() for part in names.split(","))):
-        if item not in members and not item.startswith("maps:"):
+        if item not in members:
             find(item)
         wanted += members.get(item, [item])
     if not wanted:
@@ -211,14 +221,15 @@ def expand(names: str) -> list[str]:
 def build(name: str, weights: str | os.PathLike | Mapping | None = None, device: str = "cpu", **settings) -> Localizer:
     """A ready localizer.
 
-    name: a registered name, `maps:DIR` (precomputed score maps) or `package.module:Class`.
+    name: a registered name, `maps:DIR` (precomputed score maps), `onnx:FILE`, `torchscript:FILE` or
+        `package.module:Class`.
     weights: checkpoint path or state dict; None takes the registered file from `weights_folder()`.
     Raises UnknownModel, WeightsMissing, WeightsError, or TypeError for a setting that it does not have.
     """
-    if name.startswith("maps:"):
-        cls, settings = find("maps"), {"folder": name.removeprefix("maps:"), **settings}
-    else:
-        cls = find(name)
+    cls = find(name)
+    _, argument = split(name)
+    if argument is not None:
+        settings = {cls.argument: argument, **settings}
     unknown = set(settings) - set(cls.setting_names())
     if unknown:
         raise TypeError(f"{name} has no setting {sorted(unknown)}; it has {list(cls.setting_names())}")

@@ -49,6 +49,8 @@ class PrecomputedMaps(Localizer):
     Raises MapsError for a folder without manifest, WeightsMissing when no folder is named.
     """
 
+    argument = "folder"
+
     def __init__(self, folder: str = ""):
         if not folder:
             raise WeightsMissing("maps scores the maps of a folder; name it: --models maps:DIR")

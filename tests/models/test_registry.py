@@ -12,7 +12,11 @@ from models import Localizer, UnknownModel, WeightsMissing
 def test_every_registered_localizer_has_a_complete_card():
     for card in models.cards():
         assert card.title and card.paper, card.name
-        assert card.groups or card.name in ("maps", "mpc", "mpc-catnet", "mpc-casia2", "adaptive-cfa"), card.name
+        assert (
+            card.groups
+            or models.find(card.name).argument
+            or card.name in ("mpc", "mpc-catnet", "mpc-casia2", "adaptive-cfa")
+        ), card.name
         for file in card.weights:
             assert file.page.startswith("https://") and file.licence, card.name
 
@@ -22,6 +26,8 @@ def test_groups_expand_to_their_members_once():
     assert len(members) >= 5
     assert models.expand("ela,baselines,ela") == ["ela", *[m for m in members if m != "ela"]]
     assert models.expand("maps:some/folder") == ["maps:some/folder"]
+    assert models.split("maps:some/folder") == ("maps", "some/folder")
+    assert models.split("ela:90") == ("ela:90", None)
 
 
 @pytest.mark.parametrize(("name", "near"), [("elaa", "'ela'"), ("baseline", "'baselines'"), ("mcp", "'mpc'")])
