@@ -84,6 +84,7 @@ class MPCSmall(MPCLocalizer):
     paper=PAPER,
     year=2025,
     licence=AUTHORS_LICENCE,
+    groups=("deep",),
     trained_on=("casia2", "imd2020", "tampcoco"),
     weights=(WeightFile("MPC_CATNet_stage2_weights.pth", "https://www.123684.com/s/2pf9-EGCHv", AUTHORS_LICENCE),),
 )
@@ -101,6 +102,7 @@ class MPCCatNet(MPCLocalizer):
     paper=PAPER,
     year=2025,
     licence=AUTHORS_LICENCE,
+    groups=("deep",),
     trained_on=("casia2",),
     weights=(WeightFile("MPC_CASIAv2_stage2_weights.pth", "https://www.123684.com/s/2pf9-ylCHv", AUTHORS_LICENCE),),
 )
