@@ -11,6 +11,7 @@ A localizer is one class in one file below `models/` (or in another package) wit
 from __future__ import annotations
 
 import ast
+import csv
 import difflib
 import functools
 import hashlib
@@ -75,6 +76,9 @@ class ModelCard:
 
     trained_on: names of data sets (those of `datasets/*.toml` where they exist) whose images it was trained
         on: a result on one of them is marked as contaminated.
+    parameters: of the network. gflops_512: 1e9 operations (a multiply-add counts as two) for a photo of 512 x 512
+        pixels, of convolutions, matrix products and attention alone; many papers count multiply-adds, which is half.
+        What published tables say of the method is in `models.published`.
     """
 
     name: str
@@ -87,6 +91,8 @@ class ModelCard:
     trained_on: tuple[str, ...] = ()
     weights: tuple[WeightFile, ...] = ()
     needs_jpeg: bool = False
+    parameters: int | None = None
+    gflops_512: float | None = None
 
 
 class Localizer:
@@ -140,11 +146,22 @@ def register(name: str, **card):
         known = _registry.classes.get(name)
         if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
             raise ValueError(f"two localizers are called {name!r}: {known.__module__} and {cls.__module__}")
-        cls.card = ModelCard(name=name, **card)
+        cls.card = ModelCard(name=name, **_sizes().get(name, {}) | card)
         _registry.classes[name] = cls
         return cls
 
     return wrap
+
+
+@functools.cache
+def _sizes() -> dict[str, dict[str, int | float]]:
+    """`parameters` and `gflops_512` of the networks of this package, as `tests/network_sizes.py` counts them."""
+    sizes = {}
+    with Path(__file__).with_name("sizes.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            counted = {"parameters": int(row["parameters"])}
+            sizes[row["model"]] = counted | ({"gflops_512": float(row["gflops_512"])} if row["gflops_512"] else {})
+    return sizes
 
 
 def _load_all() -> dict[str, type[Localizer]]:
