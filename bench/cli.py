@@ -14,7 +14,7 @@ COMMANDS = {
     "check": ("bench.check", "compare a run with a reference; exit 1 when a localizer got worse"),
     "list": ("bench.listing", "list models, data, perturbations or protocols"),
     "data": ("bench.data_commands", "verify, prepare or describe a test set"),
-    "weights": ("bench.weights", "what checkpoints are needed, where they come from, whether they are intact"),
+    "weights": ("bench.weights", "what checkpoints are needed, from where, whether they are intact; convert one"),
     "train": ("bench.train", "train a localizer"),
     "export": ("bench.export", "write perturbed images for a tool that lives elsewhere"),
 }

@@ -72,6 +72,8 @@ def read_tensors(path: str | os.PathLike, key: str | None = None) -> Kept:
             for container, entries in chosen.items():
                 prefix = container + CONTAINER_SEPARATOR if len(chosen) > 1 else ""
                 tensors |= {prefix + name: item.cut(read) for name, item in entries.items() if _is_tensor(item)}
+            counts = {container: sum(map(_is_tensor, entries.values())) for container, entries in chosen.items()}
+            return Kept(tensors, counts, dict(_dropped(content, set(chosen))), dict(names))
     except WeightsError:
         raise
     except OSError as error:
@@ -79,8 +81,6 @@ def read_tensors(path: str | os.PathLike, key: str | None = None) -> Kept:
     except Exception as error:  # whatever a damaged or hostile pickle brings about
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path}: damaged, truncated or not written by torch.save ({reason})") from error
-    counts = {container: sum(map(_is_tensor, entries.values())) for container, entries in chosen.items()}
-    return Kept(tensors, counts, dict(_dropped(content, set(chosen))), dict(names))
 
 
 class _Inert:
