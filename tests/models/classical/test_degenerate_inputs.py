@@ -10,7 +10,7 @@ import models
 from bench.image import ForensicImage, NotApplicable, decode_rgb, encode_jpeg
 
 NAMES = ["adq1", "adq2", "nadq", "nadq-aligned", "dct", "cfa1", "cfa2", "noi2", "noi4", "noi5"]
-NAMES += ["ela", "ghost", "zero", "noi1", "copymove-sift"]
+NAMES += ["ela", "ghost", "zero", "noi1", "copymove-sift", "copymove-dense"]
 
 
 def grey_jpeg(host):
