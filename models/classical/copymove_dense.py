@@ -8,8 +8,8 @@ position; elsewhere it is erratic.
 
 Works for smooth and textured copies alike, rotated, moderately scaled and recompressed. Cannot work for splices,
 for copies smaller than some 30 pixels, in flat or saturated regions (excluded: every flat patch looks like every
-other), and takes repeated structures and round objects for copies. Source and target cannot be told apart: both are marked, while
-most test sets (CASIA, COVERAGE, IMD2020) count the target alone as forged and CoMoFoD counts both.
+other), and takes repeated structures and round objects for copies. Source and target cannot be told apart: both
+are marked, while most test sets (CASIA, COVERAGE, IMD2020) count the target alone as forged and CoMoFoD counts both.
 """
 
 from __future__ import annotations
