@@ -91,7 +91,7 @@ def arguments(photos, out, recipe, *more):
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)
     fixed = ["--photos", str(photos), "--out", str(out), "--recipe", str(recipe), "--workers", "0"]
-    return parser.parse_args([*fixed, "--save-every", "1", "--validation-samples", "2", *more])
+    return parser.parse_args([*fixed, "--validation-samples", "2", *more])
 
 
 def run(*args):
@@ -195,7 +195,7 @@ def test_resumed_training_equals_the_uninterrupted_one(
 
     monkeypatch.setattr(train.Training, "_step", dying)
     with pytest.raises(KeyboardInterrupt):
-        run(photo_folder, out, recipe_file, "--stage", stage)
+        run(photo_folder, out, recipe_file, "--stage", stage, "--save-every", "1")
     monkeypatch.undo()
     assert state(out, stage)["step"] == killed_at
     assert run(photo_folder, out, recipe_file, "--stage", stage, "--resume") == 0
