@@ -24,6 +24,7 @@ FOLD = 4
 PYRAMID_WIDTH = 64  # of the localization-only head
 METRIC_WIDTH = 18  # channels in which the distance from authentic pixels is measured
 FORGED_DISTANCE = 2.3
+LARGEST = 2**22  # pixels that the localization weights take
 # For every class of a level of detail, the class one level coarser; of 14, 7, 5 and 3 classes. The last five of the
 # finest level would be expected below classes 5 and 6; the released code takes 4 for them, and so do its weights.
 PARENTS = {
@@ -358,7 +359,8 @@ class HiFiNetLocalizer(CompositeLocalizer):
 class HiFiNetLocalizationLocalizer(CompositeLocalizer):
     """Probability of forgery from the weights trained with cross entropy, the default of the authors' script.
 
-    Not applicable to images with a side below 10 pixels, which the Laplacians cannot be reduced from.
+    Not applicable to images with a side below 10 pixels, which the Laplacians cannot be reduced from, nor to those
+    above LARGEST pixels: the Laplacians need the whole image at once, 3.5 GB a megapixel.
     """
 
     make_network = HiFiNetLocalization
@@ -366,6 +368,9 @@ class HiFiNetLocalizationLocalizer(CompositeLocalizer):
     def localize(self, image: ForensicImage) -> ScoreMap:
         if min(image.shape) < max(SCALES) + 2:
             raise NotApplicable(f"HiFi-Net's Laplacians need at least {max(SCALES) + 2} pixels a side")
+        if image.rgb[:, :, 0].size > LARGEST:
+            megapixels = image.rgb[:, :, 0].size / 1e6
+            raise NotApplicable(f"HiFi-Net at an image's own size would need {3.5 * megapixels:.0f} GB of memory")
         with torch.inference_mode():
             prediction = self.network(_tensor(image.rgb).to(self._device))
             mask = prediction.mask[0].float().cpu().numpy()

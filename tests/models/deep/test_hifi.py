@@ -91,6 +91,8 @@ def test_localization_weights_see_the_whole_image(narrow, photo):
         assert score.values.min() >= 0 and score.values.max() <= 1
     with pytest.raises(NotApplicable, match="at least 10 pixels"):
         localizer.localize(photo(9, 40))
+    with pytest.raises(NotApplicable, match="would need 15 GB"):
+        localizer.localize(photo(2049, 2048))
 
 
 def test_missing_and_foreign_weights_are_named(narrow, monkeypatch, tmp_path):
