@@ -89,7 +89,7 @@ def find_photos(folder: str | os.PathLike) -> Photos:
 class Presentation:
     """How a forged photo is shown to the network.
 
-    frame: the photo is brought to frame x frame pixels first, aspect not kept, as MPC does at inference.
+    frame: the photo is brought to frame x frame pixels first, aspect not kept, as MPC does it.
     native: share of the samples that keep their native resolution instead.
     least: a framed sample may be shown as small as this, drawn evenly from least to frame, half of the time.
     crop: side of the square that is cut out; equal to frame and with least = frame, native = 0: the whole photo.

@@ -24,11 +24,13 @@ class RecipeError(ValueError):
 
 @dataclass(frozen=True)
 class Network:
-    """backbone, head: as in `models.mpc.network.MPC`. drop_path: the randomness that makes the views of stage 1."""
+    """backbone, head: as in `models.mpc.network.MPC`. drop_path: the randomness that makes the views of stage 1.
+    input_size: side in pixels of the square that photos are resized to when the network is applied."""
 
     backbone: str = "small"
     head: str = "catnet"
     drop_path: float = 0.2
+    input_size: int = 512
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,8 @@ def _check(recipe: Recipe) -> None:
         raise RecipeError(f"data.least must be between 32 and data.frame ({data.frame}), got {data.least}")
     if not 0 <= recipe.network.drop_path < 1:
         raise RecipeError(f"network.drop_path is a probability below 1, got {recipe.network.drop_path!r}")
+    if recipe.network.input_size < 32:
+        raise RecipeError(f"network.input_size is at least 32 pixels, got {recipe.network.input_size}")
     if recipe.head.calibration < 0:
         raise RecipeError(f"head.calibration is a number of forgeries, got {recipe.head.calibration}")
     if recipe.contrast.temperature <= 0 or recipe.contrast.samples < 2:

@@ -201,7 +201,7 @@ class Training:
         config = {
             "backbone": self.recipe.network.backbone,
             "head": self.recipe.network.head,
-            "input_size": self.recipe.data.frame,
+            "input_size": self.recipe.network.input_size,
         }
         file = self.out / "mpc.safetensors"
         save_checkpoint(file, network, config)
@@ -211,8 +211,8 @@ class Training:
     def _calibrate(self, network: MPC) -> None:
         """Shift the head's last bias so that logit 0 is the threshold of the best mean F1 on forgeries of training
         photos, shown whole and at the size of inference."""
-        data = self.recipe.data
-        how = Presentation(data.frame, native=0.0, least=data.frame, crop=data.frame, augment=data.augment)
+        side = self.recipe.network.input_size
+        how = Presentation(side, native=0.0, least=side, crop=side, augment=self.recipe.data.augment)
         stream = (self.recipe.seed, STREAMS["calibration"])
         samples = Forgeries(self.photos, how, stream, self.recipe.head.calibration)
         logits, truths = [], []

@@ -41,6 +41,7 @@ TINY = """
 seed = 3
 [network]
 drop_path = 0.3
+input_size = 96
 [data]
 held_back = 0.3
 frame = 96
