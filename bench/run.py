@@ -89,14 +89,16 @@ def main(args: argparse.Namespace) -> int:
             "test_sets": [_test_set_record(t) for t in test_sets],
             "protocols": [_protocol_record(p) for p in PROTOCOLS.values()],
         }  # fmt: skip
-        _write_json(args.out / "run.json", {**about, "finished": None})
+        measured = _measured_seconds(args.out / "run.json")
+        _write_json(args.out / "run.json", {**about, "finished": None, "seconds": measured})
         tally = _measure(grid, store, store.asked() - reused, workers, args.backend)
         counts = Counter(store.counts())
         about["finished"] = provenance.now()
         about["cells"] = {"asked": store.asked(), "reused": reused, **counts}
         about["seconds"] = {"wall": round(time.perf_counter() - clock, 2), **_timing(tally)}
         write_results(store, args.out / "results.csv")
-        _write_json(args.out / "run.json", about)
+        kept = {"seconds": measured} if measured and not tally.localizers else {}  # what measuring took, not reusing
+        _write_json(args.out / "run.json", {**about, **kept})
         failures = [f"  {count} x {model}: {reason}" for count, model, reason in store.failures()]
     if args.json:
         print(json.dumps({"out": str(args.out), **about}, indent=1))
@@ -209,6 +211,14 @@ def _closing_lines(about: dict, failures: list[str], out: Path) -> str:
         lines += [f"{cells['failed']} cells FAILED (they are tried again by the same command):", *failures]
     lines.append(f"results in {out}; next: python -m bench report {out}")
     return "\n".join(lines)
+
+
+def _measured_seconds(path: Path) -> dict | None:
+    """The timing of the earlier run in this folder, None where there is none."""
+    try:
+        return json.loads(path.read_text()).get("seconds")
+    except (OSError, ValueError):
+        return None
 
 
 def _write_json(path: Path, content: dict) -> None:

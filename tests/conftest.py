@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parent))  # tests import `shared` from here
+# Tests import `shared` and `toy_localizers` from this folder. The root goes first: this folder's own `bench` and
+# `models` would otherwise hide the packages of an editable install, which are found last.
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 cv2.setNumThreads(1)
 

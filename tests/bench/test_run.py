@@ -62,11 +62,13 @@ def test_values_are_those_of_the_known_truth(folder):
 def test_second_run_computes_nothing(folder):
     assert run(folder, "toy_localizers:Redness", perturbations="noise:5") == 0
     before, table = calls(folder), results(folder)
+    seconds = json.loads((folder / "run" / "run.json").read_text())["seconds"]
     assert run(folder, "toy_localizers:Redness", perturbations="noise:5") == 0
     assert calls(folder) == before
     pd.testing.assert_frame_equal(results(folder), table)
     about = json.loads((folder / "run" / "run.json").read_text())
     assert about["cells"]["reused"] == about["cells"]["asked"] == 8
+    assert about["seconds"] == seconds  # the report goes on saying what measuring took
 
 
 def test_what_changed_is_recomputed_and_nothing_else(folder, monkeypatch):
