@@ -22,14 +22,14 @@ def mask(forged: np.ndarray) -> bytes:
 
 
 def score(values: np.ndarray, kind: str) -> bytes:
-    """8-bit grey WebP of a reduced score map: probabilities as they are, other kinds from 1st to 99th percentile."""
+    """8-bit grey JPEG of a reduced score map: probabilities as they are, other kinds from 1st to 99th percentile."""
     small = _reduced(values)
     if kind == "probability":
         low, high = 0.0, 1.0
     else:
         low, high = np.percentile(small, (1, 99))
     grey = np.clip((small - low) / max(high - low, 1e-12) * 255, 0, 255).astype(np.uint8)
-    return _encode(".webp", grey, [cv2.IMWRITE_WEBP_QUALITY, 60])
+    return _encode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, 72])
 
 
 def prediction(score_map: ScoreMap, best_threshold: float | None) -> bytes | None:
