@@ -60,7 +60,8 @@ class Splicebuster(Localizer):
     Scores: 0 and up; no fixed threshold has a meaning. 0 in saturated blocks and in photos without usable blocks.
 
     Compared with photoholmes' port of the authors' program on 11 photos of .16 to .88 MP: features equal within 6e-4;
-    rank correlation of the maps .67 to .99, median .98. The fit has several optima, and which is found depends on the random starts.
+    rank correlation of the maps .67 to .99, median .98. The fit has several optima; which of them is found depends
+    on the random starts.
     """
 
     def __init__(
