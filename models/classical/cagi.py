@@ -7,9 +7,9 @@ Trace: a 2x2 pixel group across the corner of four JPEG blocks shows a larger cr
 middle of a block. Regions that do not show it at the photo's grid do not belong to the photo's compression. Flat,
 over- and underexposed regions and strong contours, where the difference says nothing, are discounted.
 
-Works for splices in JPEG photos of quality 95 and below ("cagi"), or for compressed donors in photos that were not
-compressed ("cagi-inverse"). Cannot work after resizing or when the last compression is the strongest; its cells are
-16 or 24 pixels wide and smoothed over five, so small forgeries are lost.
+Works for splices in JPEG photos of quality 90 and below ("cagi"), or for donors compressed more strongly than the
+photo on the same grid ("cagi-inverse"). Cannot work after resizing or when the last compression is the strongest; its
+cells are 16 or 24 pixels wide and smoothed over five, so small forgeries are lost.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Cagi(_Cagi):
     groups=("classical",),
 )
 class InverseCagi(_Cagi):
-    """Regions with more of the photo's JPEG grid than the photo, for compressed donors in uncompressed photos.
+    """Regions with more of the photo's JPEG grid than the photo, for donors compressed more strongly than the photo.
 
     Scores: -1..0, the negative of the paper's inverse map, in which forged regions are dark; no fixed threshold has a
     meaning. extras as for `cagi`.

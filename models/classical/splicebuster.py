@@ -8,7 +8,8 @@ another source has other co-occurrences.
 
 Works for splices of at least the size of the analysis block (128 pixels; 64 in small photos) from another camera or
 processing, with mild compression. Cannot work for copy-moves within a photo, small regions, or after strong
-compression or resizing; photos of very mixed content make their own outliers.
+compression or resizing. Below a megapixel there are too few independent blocks: the photo's content then makes the
+outliers, and a large foreign region can be taken for the photo.
 """
 
 from __future__ import annotations

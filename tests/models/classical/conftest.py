@@ -45,3 +45,16 @@ def pyifd_maps() -> dict[str, np.ndarray]:
     """
     with np.load(Path(__file__).parent / "pyifd_maps.npz") as stored:
         return {name: stored[name].astype(np.float64) for name in stored.files}
+
+
+@pytest.fixture(scope="session")
+def recorded() -> dict[str, np.ndarray]:
+    """What other programs gave for the constructed images of these tests.
+
+    BLK, CAGI, inverse CAGI and NOI1: pyIFD 0.0.3 on the images as PNG (BLK and NOI1 one value a block, CAGI every
+    eighth pixel), with arrays of one element made scalars in CAGI for NumPy 2. Splicebuster: photoholmes at commit
+    223762c, features of two blocks, sorted, and its map at every eighth pixel. Noisesniffer: the authors' program of
+    2021 with macroblocks of 128 pixels, blocks counted in each and whether the false alarms are at most 1.
+    """
+    with np.load(Path(__file__).parent / "recorded_maps.npz") as stored:
+        return {name: stored[name].astype(np.float64) for name in stored.files}
