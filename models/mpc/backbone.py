@@ -32,6 +32,7 @@ class Variant:
 
 
 VARIANTS = {
+    "tiny": Variant(channels=(18, 36, 72, 144), heads=(1, 2, 4, 8), modules=(1, 3, 2)),
     "small": Variant(channels=(32, 64, 128, 256), heads=(1, 2, 4, 8), modules=(1, 4, 2)),
     "base": Variant(channels=(78, 156, 312, 624), heads=(2, 4, 8, 16), modules=(1, 4, 2)),
 }
@@ -291,7 +292,7 @@ class Projection(nn.Module):
 
 
 class HRFormer(nn.Module):
-    """HRFormer-Base or -Small with MPC's projections.
+    """HRFormer-Base, -Small or -Tiny with MPC's projections.
 
     variant: key of VARIANTS.
     drop_path: stochastic depth of the last block; it grows linearly from 0 at the first.

@@ -133,5 +133,6 @@ def _others(backbone: str, head: str) -> dict:
         ("base", "casia2"): "HRFormer-Base with the CASIAv2 head (mpc-casia2)",
         ("small", "catnet"): "HRFormer-Small (mpc)",
         ("small", "casia2"): "HRFormer-Small with the CASIAv2 head",
+        ("tiny", "catnet"): "HRFormer-Tiny",
     }
     return {text: lambda form=form: MPC(*form) for form, text in words.items() if form != (backbone, head)}

@@ -12,7 +12,7 @@ from models.mpc.head import Decoder
 class MPC(nn.Module):
     """Forgery localizer with the tensor names and shapes of the authors' stage-2 checkpoints.
 
-    backbone: "base" (theirs) or "small" (ours).
+    backbone: "base" (theirs), "small" (ours) or "tiny" (for experiments on a CPU).
     head: "catnet" or "casia2".
     drop_path: stochastic depth of the last block in training. It is the only randomness inside, so what makes
         two passes over one image differ in contrastive training.

@@ -16,6 +16,7 @@ from models.mpc.head import HEADS
 from models.mpc.losses import VARIANTS, VIEWS
 
 FOLDER = Path(__file__).parent / "recipes"
+STAGES = ("contrast", "head", "supervised")
 
 
 class RecipeError(ValueError):
@@ -76,41 +77,54 @@ class ContrastStage(Stage):
 
 
 @dataclass(frozen=True)
-class HeadStage(Stage):
-    """Stage 2, the head: see `models.mpc.losses.focal_loss`.
+class ClassifierStage(Stage):
+    """Pixels to labels: see `models.mpc.losses.focal_loss`.
 
-    backbone_mode: the frozen encoder has no gradient in either case. "released": it stays in train mode as in the
-    authors' code, so batch-norm statistics go on adapting and stochastic depth stays active. "eval": it is fixed.
     calibration: so many forgeries of training photos decide, after the last step, by how much the head's last bias is
     shifted, so that forged above .5 is the rule with the best mean F1 on them. 0: not at all, as released.
     """
 
     alpha: float = 0.5
     gamma: float = 2.0
-    backbone_mode: str = "released"
     calibration: int = 0
 
 
 @dataclass(frozen=True)
+class HeadStage(ClassifierStage):
+    """Stage 2, the head alone.
+
+    backbone_mode: the frozen encoder has no gradient in either case. "released": it stays in train mode as in the
+    authors' code, so batch-norm statistics go on adapting and stochastic depth stays active. "eval": it is fixed.
+    """
+
+    backbone_mode: str = "released"
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """One training. seed decides weights, forgeries, their order and every random draw."""
+    """One training. seed decides weights, forgeries, their order and every random draw.
+
+    contrast and head are MPC's two stages; supervised is what is trained instead of both to compare with: encoder and
+    head together, from the start.
+    """
 
     seed: int = 0
     network: Network = field(default_factory=Network)
     data: Data = field(default_factory=Data)
     contrast: ContrastStage = field(default_factory=ContrastStage)
     head: HeadStage = field(default_factory=HeadStage)
+    supervised: ClassifierStage = field(default_factory=ClassifierStage)
 
-    def stage(self, name: str) -> ContrastStage | HeadStage:
-        """The settings of the stage "contrast" or "head"."""
+    def stage(self, name: str) -> ContrastStage | HeadStage | ClassifierStage:
+        """The settings of the stage "contrast", "head" or "supervised"."""
         return getattr(self, name)
 
     def replaced(self, steps: int | None = None, seed: int | None = None) -> Recipe:
-        """The recipe with another number of steps (of both stages) or another seed; None keeps it."""
+        """The recipe with another number of steps (of each stage) or another seed; None keeps it."""
         recipe = self
         if steps is not None:
-            contrast = dataclasses.replace(self.contrast, steps=steps)
-            recipe = dataclasses.replace(recipe, contrast=contrast, head=dataclasses.replace(self.head, steps=steps))
+            stages = {name: dataclasses.replace(self.stage(name), steps=steps) for name in STAGES}
+            recipe = dataclasses.replace(recipe, **stages)
         return recipe if seed is None else dataclasses.replace(recipe, seed=seed)
 
 
@@ -188,8 +202,7 @@ def _check(recipe: Recipe) -> None:
         "network.head": (recipe.network.head, HEADS),
         "contrast.variant": (recipe.contrast.variant, VARIANTS),
         "head.backbone_mode": (recipe.head.backbone_mode, ("released", "eval")),
-        "contrast.precision": (recipe.contrast.precision, ("float32", "bfloat16")),
-        "head.precision": (recipe.head.precision, ("float32", "bfloat16")),
+        **{f"{name}.precision": (recipe.stage(name).precision, ("float32", "bfloat16")) for name in STAGES},
         **{f"contrast.views[{i}]": (view, VIEWS) for i, view in enumerate(recipe.contrast.views)},
     }
     for key, (value, known) in choices.items():
@@ -197,7 +210,7 @@ def _check(recipe: Recipe) -> None:
             raise RecipeError(f"{key} is {value!r}; known: {', '.join(known)}")
     if not recipe.contrast.views:
         raise RecipeError(f"contrast.views is empty; known: {', '.join(VIEWS)}")
-    for name in ("contrast", "head"):
+    for name in STAGES:
         stage = recipe.stage(name)
         ranges = {
             "steps": stage.steps >= 1,
@@ -223,8 +236,9 @@ def _check(recipe: Recipe) -> None:
         raise RecipeError(f"network.drop_path is a probability below 1, got {recipe.network.drop_path!r}")
     if recipe.network.input_size < 32:
         raise RecipeError(f"network.input_size is at least 32 pixels, got {recipe.network.input_size}")
-    if recipe.head.calibration < 0:
-        raise RecipeError(f"head.calibration is a number of forgeries, got {recipe.head.calibration}")
+    for name in ("head", "supervised"):
+        if recipe.stage(name).calibration < 0:
+            raise RecipeError(f"{name}.calibration is a number of forgeries, got {recipe.stage(name).calibration}")
     if recipe.contrast.temperature <= 0 or recipe.contrast.samples < 2:
         raise RecipeError("contrast.temperature must be positive and contrast.samples at least 2")
 

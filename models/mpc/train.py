@@ -2,9 +2,11 @@
 
     python -m bench train mpc --photos DIR --out DIR [--recipe small] [--stage contrast|head|both] [--resume]
 
+Or, to compare with, the whole network by cross-entropy from the start: --stage supervised.
+
 Forgeries are made on the fly from the photos (`models.mpc.forgeries`). The output folder holds `contrast.pt` and
-`head.pt` (the state of each stage, for --resume), `metrics.csv`, `recipe.json` and at the end `mpc.safetensors`,
-the network in half precision, which `--models mpc` loads.
+`head.pt`, or `supervised.pt` (the state of each stage, for --resume), `metrics.csv`, `recipe.json` and at the end
+`mpc.safetensors`, the network in half precision, which `--models mpc` loads.
 """
 
 from __future__ import annotations
@@ -35,15 +37,17 @@ from models.device import compute_device
 from models.mpc.forgeries import Forgeries, Photos, Presentation, find_photos
 from models.mpc.losses import focal_loss, labels_at, pixel_contrast
 from models.mpc.network import MPC
-from models.mpc.recipe import Recipe, Stage, differences, learning_rate, read_recipe
+from models.mpc.recipe import STAGES, Recipe, Stage, differences, learning_rate, read_recipe
 
-STAGES = ("contrast", "head")
+TWO_STAGES = ("contrast", "head")  # MPC; the stage "supervised" stands alone
+EARLIER = {"contrast": (), "head": ("contrast",), "supervised": ()}  # what a stage builds on
 STREAMS = {
     "contrast": 1,
     "head": 2,
     "validation": 3,
     "calibration": 4,
-}  # part of the seed: each draws forgeries of its own
+    "supervised": 1,
+}  # part of the seed: each draws forgeries of its own, but for the two that are alternatives and see the same ones
 COLUMNS = ("stage", "step", "images", "seconds", "lr", "loss", "val_auc", "val_f1", "terms")
 
 
@@ -89,15 +93,15 @@ def main(args: argparse.Namespace) -> int:
         validate_every=args.validate_every,
         validation_samples=args.validation_samples,
     )
-    stages = STAGES if args.stage == "both" else (args.stage,)
+    stages = TWO_STAGES if args.stage == "both" else (args.stage,)
     training.claim(stages, args.resume)
     with _stop_signals() as stop:
         for stage in stages:
             if not training.run(stage, stop):
                 print(f"stopped and saved; go on with --resume ({training.out})", file=sys.stderr)
                 return 128 + stop.signal
-    if "head" in stages:
-        print(f"trained network: {training.export()}")
+    if stages[-1] != "contrast":
+        print(f"trained network: {training.export(stages[-1])}")
     return 0
 
 
@@ -127,7 +131,8 @@ class Training:
         """Make the output folder ours, or say why not: nothing in it is ever overwritten without --resume.
 
         Raises TrainingError when a stage has a checkpoint and `resume` is false, when a checkpoint belongs to another
-        recipe or other photos, or when stage "head" has no trained encoder to start from.
+        recipe or other photos, when stage "head" has no trained encoder to start from, or when the folder holds the
+        other kind of training, whose network would be replaced.
         """
         self.out.mkdir(parents=True, exist_ok=True)
         for stage in stages:
@@ -136,7 +141,10 @@ class Training:
             if not resume:
                 raise TrainingError(f"{self._file(stage)} exists; go on with --resume, or give another --out")
             self._check_compatible(stage, self._read(stage))
-        if "contrast" not in stages:
+        for other in set(STAGES) - set(TWO_STAGES if stages[0] in TWO_STAGES else stages):
+            if self._file(other).exists():
+                raise TrainingError(f"{self.out} holds a training of --stage {other}; give another --out")
+        if stages[0] == "head":
             self._trained_encoder()
         recipe = json.dumps(dataclasses.asdict(self.recipe), indent=2) + "\n"
         _replace(self.out / "recipe.json", recipe.encode())
@@ -148,7 +156,7 @@ class Training:
         if stage == "head":
             network.encoder.load_state_dict(self._trained_encoder())
         network.to(self.device)
-        trained = network.encoder if stage == "contrast" else network.decoder
+        trained = {"contrast": network.encoder, "head": network.decoder, "supervised": network}[stage]
         network.requires_grad_(False)
         trained.requires_grad_(True)
         average = copy.deepcopy(network).eval()
@@ -191,13 +199,13 @@ class Training:
             self._save(stage, done, network, average, optimizer)
         return done == settings.steps
 
-    def export(self) -> Path:
-        """The averaged network of the head stage as half-precision safetensors, as `build("mpc", weights=...)` wants
-        it. Returns the file."""
+    def export(self, stage: str) -> Path:
+        """The averaged network of a finished stage, "head" or "supervised", as half-precision safetensors, as
+        `build("mpc", weights=...)` wants it. Returns the file."""
         network = self._fresh_network().to(self.device).eval()
-        network.load_state_dict(self._read("head")["average"])
-        if self.recipe.head.calibration:
-            self._calibrate(network)
+        network.load_state_dict(self._read(stage)["average"])
+        if self.recipe.stage(stage).calibration:
+            self._calibrate(network, self.recipe.stage(stage).calibration)
         config = {
             "backbone": self.recipe.network.backbone,
             "head": self.recipe.network.head,
@@ -208,13 +216,13 @@ class Training:
         return file
 
     @torch.inference_mode()
-    def _calibrate(self, network: MPC) -> None:
-        """Shift the head's last bias so that logit 0 is the threshold of the best mean F1 on forgeries of training
-        photos, shown whole and at the size of inference."""
+    def _calibrate(self, network: MPC, forgeries: int) -> None:
+        """Shift the head's last bias so that logit 0 is the threshold of the best mean F1 on so many forgeries of
+        training photos, shown whole and at the size of inference."""
         side = self.recipe.network.input_size
         how = Presentation(side, native=0.0, least=side, crop=side, augment=self.recipe.data.augment)
         stream = (self.recipe.seed, STREAMS["calibration"])
-        samples = Forgeries(self.photos, how, stream, self.recipe.head.calibration)
+        samples = Forgeries(self.photos, how, stream, forgeries)
         logits, truths = [], []
         for sample in samples:
             found = network(sample["image"][None].to(self.device).float() / 255)[:, 0].cpu()
@@ -254,7 +262,7 @@ class Training:
             loss, terms = contrast.loss, {name: round(value, 4) for name, value in contrast.terms.items()}
         else:
             with autocast:
-                with torch.no_grad():
+                with torch.set_grad_enabled(stage == "supervised"):
                     fused = network.fuse(network.encoder(images))
                 logits = network.decoder(fused)[:, 0].float()
             loss, terms = focal_loss(logits, labels_at(mask, logits.shape[1:]), settings.alpha, settings.gamma), {}
@@ -278,7 +286,7 @@ class Training:
         areas, scores = [], []
         for batch in DataLoader(samples, settings.batch, num_workers=0):
             fused = network.fuse(network.encoder(batch["image"].to(self.device).float() / 255))
-            if stage == "head":
+            if stage != "contrast":
                 maps = torch.sigmoid(network.decoder(fused))[:, 0]
             else:
                 maps = torch.stack([two_means(image) for image in fused])
@@ -337,10 +345,9 @@ class Training:
     def _check_compatible(self, stage: str, state: dict) -> None:
         """Raise TrainingError unless this training has done the same so far as the one that wrote the checkpoint."""
         file, theirs = self._file(stage), json.loads(state["recipe"])
-        relevant = STAGES[: STAGES.index(stage) + 1]
         ours = dataclasses.asdict(self.recipe)
-        for later in set(STAGES) - set(relevant):
-            theirs[later] = ours[later]
+        for other in set(STAGES) - {stage, *EARLIER[stage]}:
+            theirs[other] = ours[other]
         if self._same_so_far(stage, theirs[stage], state["step"]):
             theirs[stage]["steps"] = ours[stage]["steps"]
         found = differences(self.recipe, theirs)

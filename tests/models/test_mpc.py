@@ -69,7 +69,7 @@ def test_stochastic_depth_grows_linearly_over_the_fourteen_depths():
 
 
 def test_unknown_backbone_and_head_are_named():
-    with pytest.raises(ValueError, match="unknown HRFormer variant 'large'; known: small, base"):
+    with pytest.raises(ValueError, match="unknown HRFormer variant 'large'; known: tiny, small, base"):
         MPC("large")
     with pytest.raises(ValueError, match="unknown MPC head 'coco'; known: catnet, casia2"):
         MPC("small", "coco")

@@ -302,6 +302,32 @@ def test_fixed_backbone_keeps_its_statistics(trained, photo_folder, recipe_file,
     assert all(torch.equal(before[k], after[k]) for k in before if k.startswith("encoder."))
 
 
+def test_supervised_training_sees_the_same_forgeries_and_moves_the_whole_network(photo_folder, tmp_path, monkeypatch):
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(TINY + "[supervised]\nsteps = 3\nbatch = 2\ncrop = 32\naverage = 0.9\n")
+    seen: dict[str, list] = {"contrast": [], "supervised": []}
+    original = train.Training._step
+
+    def watched(self, stage, settings, step, network, trained, optimizer, batch):
+        seen[stage].append(batch["image"])
+        return original(self, stage, settings, step, network, trained, optimizer, batch)
+
+    monkeypatch.setattr(train.Training, "_step", watched)
+    for stage in seen:
+        assert run(photo_folder, tmp_path / stage, recipe, "--stage", stage) == 0
+    assert all(torch.equal(a, b) for a, b in zip(seen["contrast"], seen["supervised"], strict=True))
+    torch.manual_seed(3)
+    start, end = MPC("small", "catnet", 0.3).state_dict(), state(tmp_path / "supervised", "supervised")["network"]
+    weights = [k for k in start if start[k].is_floating_point() and "running_" not in k]
+    for part in ("encoder.", "decoder."):
+        names = [k for k in weights if k.startswith(part)]
+        assert sum(not torch.equal(start[k], end[k]) for k in names) > 0.9 * len(names)
+    assert build("mpc", weights=tmp_path / "supervised" / "mpc.safetensors").input_size == 96
+    with pytest.raises(train.TrainingError, match="holds a training of --stage contrast; give another --out"):
+        run(photo_folder, tmp_path / "contrast", recipe, "--stage", "supervised")
+    assert run(photo_folder, tmp_path / "supervised", recipe, "--stage", "supervised", "--resume") == 0
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there_is_a_clear_error(photo_folder, recipe_file, tmp_path):
     with pytest.raises(DeviceError, match=r"'cuda' was asked for.*use --device cpu"):
@@ -368,7 +394,7 @@ def test_shipped_recipe_is_complete_and_sensible():
         ("[contrast]\nviews = ['colour']", r"contrast.views\[0\] is 'colour'; known: within, scale, modality"),
         ("[contrast]\nviews = []", "contrast.views is empty"),
         ("[contrast]\nvariant = 'new'", "contrast.variant is 'new'; known: released, paper"),
-        ("[network]\nbackbone = 'large'", "network.backbone is 'large'; known: small, base"),
+        ("[network]\nbackbone = 'large'", "network.backbone is 'large'; known: tiny, small, base"),
         ("[data]\nnative = 2", "data.native is a share between 0 and 1, got 2.0"),
         ("[data]\nleast = 600", "data.least must be between 32 and data.frame"),
         ("head = 3", r"head is a table \(\[head\]\), not a value"),
