@@ -144,10 +144,15 @@ def read_recipe(path: str | os.PathLike) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{file}: not a TOML file ({error})") from error
     try:
-        recipe = _filled(Recipe, table, "")
-        _check(recipe)
+        return make_recipe(table)
     except RecipeError as error:
         raise RecipeError(f"{file}: {error}") from error
+
+
+def make_recipe(table: dict) -> Recipe:
+    """The recipe of a TOML file's table. Raises RecipeError, which names the key."""
+    recipe = _filled(Recipe, table, "")
+    _check(recipe)
     return recipe
 
 
