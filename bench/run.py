@@ -11,7 +11,6 @@ import json
 import os
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import models
@@ -52,7 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Exit code 0 when every cell was measured or is not applicable, 1 when some failed, 2 when nothing can run."""
-    started, clock = provenance.now(), time.perf_counter()
     names = models.expand(args.models)
     if len({_label(name) for name in names}) < len(names):
         raise UsageError(
@@ -66,45 +64,60 @@ def main(args: argparse.Namespace) -> int:
         print(f"skipped {name}: {reason}", file=sys.stderr)
     if not planned:
         raise UsageError("none of the requested models can run (see above)")
-    workers = args.workers or (1 if args.device.startswith("cuda") else os.cpu_count() or 1)
+    request = {
+        "models": ",".join(map(_label, names)),
+        "data": _without_paths(args.data),
+        "perturbations": args.perturbations,
+        "limit": args.limit,
+    }
+    grid = plan.Plan(planned, test_sets, perturbations, args.seed, args.device)
+    records = [_model_record(name, planned, skipped) for name in names]
+    about, failures = carry_out(grid, args.out, request, records, workers=args.workers, backend=args.backend)
+    if args.json:
+        print(json.dumps({"out": str(args.out), **about}, indent=1))
+    else:
+        print(_closing_lines(about, failures, args.out))
+    return 1 if about["cells"].get("failed") else 0
 
-    with Store(args.out, writing=True) as store:
-        grid = plan.Plan(planned, test_sets, perturbations, args.seed, args.device)
+
+def carry_out(
+    grid: plan.Plan, out: Path, request: dict, records: list[dict], *, workers: int | None, backend: str
+) -> tuple[dict, list[str]]:
+    """Measure what the run folder `out` lacks of a grid; write its run.json and results.csv.
+
+    request: what was asked for, in words. records: one a localizer that was asked for, as in `_model_record`.
+    workers: None takes the cores, or 1 on a GPU. Returns the content of run.json, and the failures, a line each.
+    """
+    started, clock = provenance.now(), time.perf_counter()
+    workers = workers or (1 if grid.device.startswith("cuda") else os.cpu_count() or 1)
+    with Store(out, writing=True) as store:
         store.ask(grid.cells())
         reused = sum(n for status, n in store.counts().items() if status != "failed")
         about = {
             "format": 1,
             "suite": __version__,
             "request": {
-                "models": ",".join(map(_label, names)), "data": _without_paths(args.data),
-                "perturbations": args.perturbations,
-                "limit": args.limit, "seed": args.seed, "device": args.device, "backend": args.backend,
-                "workers": workers,
+                **request, "seed": grid.seed, "device": grid.device, "backend": backend, "workers": workers,
             },
             "started": started,
             "revision": provenance.revision(),
             "versions": provenance.versions(),
             "machine": provenance.machine(),
-            "models": [_model_record(name, planned, skipped) for name in names],
-            "test_sets": [_test_set_record(t) for t in test_sets],
+            "models": records,
+            "test_sets": [_test_set_record(t) for t in grid.test_sets],
             "protocols": [_protocol_record(p) for p in PROTOCOLS.values()],
         }  # fmt: skip
-        measured = _measured_seconds(args.out / "run.json")
-        _write_json(args.out / "run.json", {**about, "finished": None, "seconds": measured})
-        tally = _measure(grid, store, store.asked() - reused, workers, args.backend)
-        counts = Counter(store.counts())
+        measured = _measured_seconds(out / "run.json")
+        _write_json(out / "run.json", {**about, "finished": None, "seconds": measured})
+        tally = _measure(grid, store, store.asked() - reused, workers, backend)
         about["finished"] = provenance.now()
-        about["cells"] = {"asked": store.asked(), "reused": reused, **counts}
+        about["cells"] = {"asked": store.asked(), "reused": reused, **store.counts()}
         about["seconds"] = {"wall": round(time.perf_counter() - clock, 2), **_timing(tally)}
-        write_results(store, args.out / "results.csv")
+        write_results(store, out / "results.csv")
         kept = {"seconds": measured} if measured and not tally.localizers else {}  # what measuring took, not reusing
-        _write_json(args.out / "run.json", {**about, **kept})
+        _write_json(out / "run.json", {**about, **kept})
         failures = [f"  {count} x {model}: {reason}" for count, model, reason in store.failures()]
-    if args.json:
-        print(json.dumps({"out": str(args.out), **about}, indent=1))
-    else:
-        print(_closing_lines(about, failures, args.out))
-    return 1 if counts["failed"] else 0
+    return about, failures
 
 
 def _measure(grid: plan.Plan, store: Store, missing: int, workers: int, backend: str) -> Tally:
