@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from bench.image import ForensicImage, ScoreMap
 from models import WeightFile, register
+from models.convolution import ConvNorm
 from models.deep.localizer import NetworkLocalizer
 from models.deep.parts.dct_volume import dct_volume, luma_coefficients, with_jpeg
-from models.deep.parts.hrnet import ENLARGE, ConvNorm, HRNet, basic_blocks, pass_on, stage, transition
+from models.deep.parts.hrnet import ENLARGE, HRNet, basic_blocks, pass_on, stage, transition
 from models.deep.parts.tiles import patchwise
 
 RGB_WIDTHS = (48, 96, 192, 384)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from bench.image import ForensicImage, NotApplicable, ScoreMap
 from models import WeightFile, register
+from models.convolution import ConvNorm, convolve
 from models.deep.composite import CompositeLocalizer
-from models.deep.parts.hrnet import ENLARGE, STEM_CHANNELS, ConvNorm, HRNet
+from models.deep.parts.hrnet import ENLARGE, STEM_CHANNELS, HRNet
 from models.deep.parts.nonlocal_attention import NonLocal
-from models.mpc.backbone import convolve
 
 WIDTHS = (18, 36, 72, 144)
 SCALES = (2, 4, 8)  # of the Laplacian differences

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from bench.image import ForensicImage, ScoreMap
 from models import WeightFile, register
+from models.convolution import convolve
 from models.deep.localizer import NetworkLocalizer
 from models.deep.parts.padding import at_least
 from models.deep.parts.resnet import Bottleneck
 from models.deep.parts.tiles import merge, tiles
-from models.mpc.backbone import convolve
 
 TILE = 896
 STRIDE = 32

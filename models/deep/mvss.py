@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from bench.image import ForensicImage, ScoreMap
 from models import WeightFile, register
+from models.convolution import convolve
 from models.deep.localizer import NetworkLocalizer
 from models.deep.parts.bayar import BayarConv2d
 from models.deep.parts.imagenet import normalized
 from models.deep.parts.resnet import ResNet50
 from models.deep.parts.sobel import SobelNorm, edge_gate
-from models.mpc.backbone import convolve
 
 INPUT_SIZE = 512
 GREY_OF_BGR = (0.1140, 0.5870, 0.2989)

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from bench.image import ForensicImage, ScoreMap
 from models import WeightFile, register
+from models.convolution import ConvNorm
 from models.deep.composite import CompositeLocalizer
-from models.deep.parts.hrnet import ENLARGE, Bottleneck, ConvNorm, HRNet
+from models.deep.parts.hrnet import ENLARGE, HRNet
 from models.deep.parts.nonlocal_attention import NonLocal
+from models.deep.parts.resnet import Bottleneck
 
 WIDTHS = (18, 36, 72, 144)
 FOLDS = (4, 2, 2, 1)
@@ -115,7 +117,7 @@ class DetectionHead(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.incre_modules = nn.ModuleList(nn.Sequential(Bottleneck(w, w, expansion=2)) for w in WIDTHS)
+        self.incre_modules = nn.ModuleList(nn.Sequential(Bottleneck(w, (w, w, 2 * w))) for w in WIDTHS)
         self.downsamp_modules = nn.ModuleList(
             ConvNorm(2 * fine, 2 * coarse, 3, 2, bias=True) for fine, coarse in itertools.pairwise(WIDTHS)
         )

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.convolution import convolve
+
 WINDOW = 7
 BLOCKS_PER_MODULE = 2
 STEM_CHANNELS = 64
@@ -36,36 +38,6 @@ VARIANTS = {
     "small": Variant(channels=(32, 64, 128, 256), heads=(1, 2, 4, 8), modules=(1, 4, 2)),
     "base": Variant(channels=(78, 156, 312, 624), heads=(2, 4, 8, 16), modules=(1, 4, 2)),
 }
-
-
-ACTIVATIONS = {"none": lambda x: x, "relu": F.relu, "gelu": F.gelu}
-
-
-def convolve(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, activation: str = "none") -> Tensor:
-    """`activation(norm(conv(x)))`; activation: key of ACTIVATIONS.
-
-    In inference the normalization is an affine map with fixed coefficients, which goes into the convolution's
-    weights. On the CPU oneDNN then does all three in one pass; three passes, each with a new feature map, cost
-    twice the time.
-    """
-    if norm.training or torch.is_grad_enabled():
-        return ACTIVATIONS[activation](norm(conv(x)))
-    scale, shift = affine_of(norm)
-    if conv.bias is not None:
-        shift = shift + conv.bias * scale
-    weight = conv.weight * scale[:, None, None, None]
-    on_cpu = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
-    if on_cpu and torch.backends.mkldnn.is_available():
-        geometry = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
-        return torch.ops.mkldnn._convolution_pointwise(x, weight, shift, *geometry, activation, [], "none")
-    x = F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)
-    return ACTIVATIONS[activation](x)
-
-
-def affine_of(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Scale and shift of each channel that a batch normalization applies in evaluation mode."""
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    return scale, norm.bias - norm.running_mean * scale
 
 
 class DropPath(nn.Module):

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.mpc.backbone import affine_of
+from models.convolution import affine_of
 
 FUSED_CHANNELS = 1024
 POSITIONS_AT_ONCE = 512

@@ -12,7 +12,8 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.mpc.backbone import convolve
+from models.convolution import ConvNorm, convolve
+from models.deep.parts.resnet import Bottleneck
 
 STEM_CHANNELS = 64
 
@@ -22,30 +23,6 @@ ENLARGE: dict[str, Enlarge] = {
     "corners": partial(F.interpolate, mode="bilinear", align_corners=True),
     "nearest": partial(F.interpolate, mode="nearest"),
 }
-
-
-class ConvNorm(nn.Sequential):
-    """Convolution and batch normalization, then a ReLU if `rectified`; padded so that stride 1 keeps the size."""
-
-    def __init__(
-        self,
-        channels: int,
-        out: int,
-        kernel: int,
-        stride: int = 1,
-        *,
-        dilation: int = 1,
-        groups: int = 1,
-        bias: bool = False,
-        rectified: bool = True,
-    ):
-        padding = dilation * (kernel // 2)
-        conv = nn.Conv2d(channels, out, kernel, stride, padding, dilation, groups, bias=bias)
-        super().__init__(conv, nn.BatchNorm2d(out))
-        self.activation = "relu" if rectified else "none"
-
-    def forward(self, x: Tensor) -> Tensor:
-        return convolve(x, self[0], self[1], self.activation)
 
 
 def _shortcut(channels: int, out: int) -> ConvNorm | None:
@@ -67,27 +44,6 @@ class BasicBlock(nn.Module):
         shortcut = x if self.downsample is None else self.downsample(x)
         x = convolve(x, self.conv1, self.bn1, "relu")
         return F.relu(convolve(x, self.conv2, self.bn2) + shortcut)
-
-
-class Bottleneck(nn.Module):
-    """1 x 1, 3 x 3 and 1 x 1 convolution around a shortcut; the last one has `expansion` times `inner` channels."""
-
-    def __init__(self, channels: int, inner: int, expansion: int = 4):
-        super().__init__()
-        out = inner * expansion
-        self.conv1 = nn.Conv2d(channels, inner, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(inner)
-        self.conv2 = nn.Conv2d(inner, inner, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(inner)
-        self.conv3 = nn.Conv2d(inner, out, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(out)
-        self.downsample = _shortcut(channels, out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        shortcut = x if self.downsample is None else self.downsample(x)
-        x = convolve(x, self.conv1, self.bn1, "relu")
-        x = convolve(x, self.conv2, self.bn2, "relu")
-        return F.relu(convolve(x, self.conv3, self.bn3) + shortcut)
 
 
 def basic_blocks(channels: int, out: int, count: int) -> nn.Sequential:
@@ -185,9 +141,8 @@ class HRNet(nn.Module):
         self.widths = tuple(widths)
         self._add_stem(stem_stride)
         wide = 4 * STEM_CHANNELS
-        self.layer1 = nn.Sequential(
-            *(Bottleneck(STEM_CHANNELS if i == 0 else wide, STEM_CHANNELS) for i in range(blocks))
-        )
+        inner = (STEM_CHANNELS, STEM_CHANNELS, wide)
+        self.layer1 = nn.Sequential(*(Bottleneck(STEM_CHANNELS if i == 0 else wide, inner) for i in range(blocks)))
         two, three, four = (self.widths[:count] for count in branches)
         self.transition1 = transition([wide], two)
         self.stage2 = stage(two, modules[0], blocks, enlarge)

@@ -10,17 +10,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.mpc.backbone import convolve
-
-
-class ConvNorm(nn.Sequential):
-    """Convolution without bias and batch normalization."""
-
-    def __init__(self, channels: int, out: int, kernel: int, stride: int = 1):
-        super().__init__(nn.Conv2d(channels, out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(out))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return convolve(x, *self)
+from models.convolution import ConvNorm, convolve
 
 
 class SqueezeExcitation(nn.Module):
@@ -62,8 +52,9 @@ class Bottleneck(nn.Module):
         self.conv3 = nn.Conv2d(middle, out, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out)
         self.se_module = nn.Identity() if reduction is None else SqueezeExcitation(out, reduction)
-        changed = stride != 1 or channels != out
-        self.downsample = ConvNorm(channels, out, shortcut_kernel, stride) if changed else nn.Identity()
+        self.downsample = nn.Identity()
+        if stride != 1 or channels != out:
+            self.downsample = ConvNorm(channels, out, shortcut_kernel, stride, rectified=False)
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = self.downsample(x)

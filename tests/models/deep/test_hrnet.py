@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from models.convolution import ConvNorm
 from models.deep.parts import hrnet
 
 
@@ -19,7 +20,7 @@ def network(random_weights):
 
 def test_layers_give_convolution_normalization_and_relu(random_weights):
     for rectified in (True, False):
-        layer = hrnet.ConvNorm(3, 5, 3, 2, bias=True, rectified=rectified)
+        layer = ConvNorm(3, 5, 3, 2, bias=True, rectified=rectified)
         layer.load_state_dict(random_weights(layer))
         layer.eval()
         x = torch.randn(2, 3, 9, 12)
