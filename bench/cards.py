@@ -10,6 +10,7 @@ regard to case against the whole path below the set's root, with forward slashes
     page = "https://..."           # where a person gets the set
     layout = """..."""             # the official layout, for a person to read
     role = "test"                  # or "train" (default "test")
+    published_as = ["CASIAv1+"]    # how published tables call the set, besides its own name (default none)
     note = "..."                   # default ""
 
     [[tampered]]                   # one or more groups of forged images
@@ -99,6 +100,7 @@ class Card:
     layout: str
     role: str = "test"
     note: str = ""
+    published_as: tuple[str, ...] = ()
     tampered: tuple[Group, ...] = ()
     authentic: tuple[Group, ...] = ()
     mask: MaskRule = field(default_factory=MaskRule)
@@ -131,6 +133,7 @@ def load(path: Path) -> Card:
         **groups,
         role=_choice(path, "", table, "role", ("test", "train"), "test"),
         note=_text(path, table, "note", ""),
+        published_as=_texts(path, table, "published_as"),
         mask=_mask_rule(path, table.get("mask", {})),
         counts=_counts(path, table.get("counts", {})),
         known_defects=_known_defects(path, table.get("known_defects", [])),
@@ -161,6 +164,13 @@ def _text(path: Path, table: dict, key: str, default: str | None = None, where: 
     if not isinstance(table[key], str) or (default is None and not table[key]):
         raise CardError(f'{path}: {label}: must be text; write {key} = "..."')
     return table[key]
+
+
+def _texts(path: Path, table: dict, key: str) -> tuple[str, ...]:
+    values = table.get(key, [])
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise CardError(f'{path}: {key}: must be a list of texts; write {key} = ["..."]')
+    return tuple(values)
 
 
 def _choice(path: Path, where: str, table: dict, key: str, known: tuple[str, ...], default: str) -> str:

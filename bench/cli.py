@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code.
 
     0 fine, 1 the command's own finding (failed cells, a regression, new defects), 2 the request cannot be
-    carried out, 130 interrupted.
+    carried out, 128 + n ended by signal n (130 interrupted).
     """
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):

@@ -1,4 +1,4 @@
-"""List what the suite knows: models, data, perturbations or protocols."""
+"""List what the suite knows: models, data, perturbations, protocols, or numbers published of its methods."""
 
 from __future__ import annotations
 
@@ -6,15 +6,23 @@ import argparse
 import json
 from dataclasses import asdict
 
+from bench.cli import UsageError
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `python -m bench list`."""
-    parser.add_argument("what", choices=("models", "data", "perturbations", "protocols"))
+    parser.add_argument("what", choices=("models", "data", "perturbations", "protocols", "published"))
+    parser.add_argument("--model", help="published: of this localizer only")
+    parser.add_argument("--data", help="published: on this test set only, by the name of its card or as papers call it")
     parser.add_argument("--json", action="store_true", help="print as JSON")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exit code 0."""
+    """Exit code 0, 2 for a filter that fits nothing known."""
+    if args.what == "published":
+        return _print_published(_published(args.model, args.data), args.json)
+    if args.model or args.data:
+        raise UsageError(f"--model and --data choose among published numbers; `list {args.what}` has no such filter")
     rows = {"models": _models, "data": _data, "perturbations": _perturbations, "protocols": _protocols}[args.what]()
     if args.json:
         print(json.dumps(rows, indent=1))
@@ -54,3 +62,40 @@ def _protocols() -> list[dict]:
     from bench.metrics import PROTOCOLS
 
     return [{k: getattr(p, k) for k in ("name", "version", "title", "description")} for p in PROTOCOLS.values()]
+
+
+def _published(model: str | None, data: str | None) -> list[dict]:
+    import models
+    from bench.cards import load_all
+    from bench.published import known_test_sets, of_test_set, records
+    from models.published import everything, published
+
+    numbers = everything()
+    if model:
+        of_model = set(published(models.find(model).card.name))
+        numbers = [number for number in numbers if number in of_model]
+    if data:
+        on_set = set(of_test_set(data))
+        if not on_set and data not in {card.name for card in load_all()}:
+            raise UsageError(f"no test set {data!r} in the published tables; they have {', '.join(known_test_sets())}")
+        numbers = [number for number in numbers if number in on_set]
+    return records(numbers)
+
+
+def _print_published(rows: list[dict], as_json: bool) -> int:
+    if as_json:
+        print(json.dumps([{k: v for k, v in row.items() if k != "test_set"} for row in rows], indent=1))
+        return 0
+    if not rows:
+        print("nothing of that is published in the tables this suite has collected")
+    source = None
+    for row in rows:
+        if row["source"] != source:
+            source = row["source"]
+            print(f"{source}{': ' if row['scoring'] else ''}{row['scoring']}")
+        what = f"{row['printed_metric']}, {row['rule']}; {row['weights']} weights"
+        print(
+            f"  {row['method'][:24]:24} {row['model']:14} {row['printed_set'][:14]:14} {row['perturbation']:16} "
+            f"{row['value']:.3f}  {what}"
+        )
+    return 0

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 from bench.cli import UsageError
+from bench.published import of_test_set, records
 from bench.results import read_results
 from bench.store import Store
 from bench.summary import summarize
@@ -68,6 +69,8 @@ def _view(folder: Path, store: Store):
     if not (folder / "results.csv").exists():
         raise UsageError(f"{folder} was never finished; run the same `bench run` command again, it resumes")
     results, cells = read_results(folder / "results.csv"), store.cells()
+    names = [model["name"] for model in about["models"] if model["status"] == "run"]
+    sets = [test_set["name"] for test_set in about["test_sets"]]
     return reports.RunView(
         label=folder.resolve().name,
         about=about,
@@ -78,4 +81,5 @@ def _view(folder: Path, store: Store):
         test_sets=about["test_sets"],
         protocols=about["protocols"],
         thumbnail=store.thumbnail,
+        published=[record for name in sets for record in records(of_test_set(name), name, names)],
     )

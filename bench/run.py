@@ -173,14 +173,16 @@ def _model_record(name: str, planned, skipped: dict[str, str]) -> dict:
         "licence": card.licence, "groups": list(card.groups), "trained_on": list(card.trained_on),
         "status": "run" if name in ready else "skipped", "reason": skipped.get(name, ""),
         "identity": ready[name].identity if name in ready else "",
+        "own_weights": name in ready and ready[name].weights is not None,
     }  # fmt: skip
 
 
 def _test_set_record(test_set: TestSet) -> dict:
     tampered = sum(s.mask is not None for s in test_set.samples)
     return {
-        "name": test_set.name, "title": test_set.title, "n_tampered": tampered,
-        "n_authentic": len(test_set.samples) - tampered, "demonstration": test_set.demonstration,
+        "name": test_set.name, "title": test_set.title, "card": test_set.card.name if test_set.card else "",
+        "n_tampered": tampered, "n_authentic": len(test_set.samples) - tampered,
+        "demonstration": test_set.demonstration,
         "note": test_set.note, "licence": test_set.licence, "citation": test_set.citation,
         "defects": [{"file": d.file, "problem": d.problem} for d in test_set.defects],
     }  # fmt: skip

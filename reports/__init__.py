@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -27,12 +27,16 @@ class RunView:
     cells: one row a stored cell; columns key, model, test_set, image, source, tampered, perturbation, level,
         spec, status ("ok", "failed", "not_applicable"), reason, seconds, peak_mb, psnr, ssim, bytes, kind.
     models: mappings with name, title, paper, year, summary, licence, groups, trained_on, status ("run" or
-        "skipped"), reason.
+        "skipped"), reason, own_weights (true: the user's instead of the registered ones).
     test_sets: mappings with name, title, n_tampered, n_authentic, defects (mappings with file, problem),
-        demonstration, note, licence, citation.
+        demonstration, note, licence, citation, card (the name of the card it was opened through, "" for a folder).
     protocols: mappings with name, version, title, description.
     thumbnail: (what, key) -> encoded PNG, JPEG or WebP, or None. what is "photo" (key "test_set|image|spec"),
         "truth" (key "test_set|image"), "score" or "prediction" (key of a cell).
+    published: mappings, one a published number on one of the test sets: test_set, model ("" where no localizer of the
+        suite is that method), method, weights, train_set, printed_set, spec, metric and protocol (what it is laid
+        beside; spec or metric "" where there is no such), perturbation, printed_metric, value, rule, scoring, images
+        (tampered ones, None where not stated), obstacles (list: why it is not comparable), source.
     """
 
     label: str
@@ -44,6 +48,7 @@ class RunView:
     test_sets: list[dict]
     protocols: list[dict]
     thumbnail: Callable[[str, str], bytes | None]
+    published: list[dict] = field(default_factory=list)
 
 
 def write(out: Path, runs: list[RunView], *, budget_mb: float = 25.0) -> list[Path]:

@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 
 from reports.comparison import WHOLE_SET, Comparison, condition_name
 from reports.figures import COLOURS
+from reports.published import beside, elsewhere, is_folder, known_sets
 from reports.tables import cost
 
 PICTURED = 6  # best and worst images of a cell in the drill-down
@@ -26,6 +27,7 @@ FAILURES_LISTED = 40
 MAGIC = {b"\x89PNG": "image/png", b"\xff\xd8": "image/jpeg", b"RIFF": "image/webp"}
 STATUS = ("ok", "failed", "not_applicable")  # any other: not run
 KINDS = ("photo", "truth", "score", "prediction")
+HOW = ("source", "printed_metric", "rule", "images", "scoring", "train_set")  # what a note on a published number says
 
 
 @dataclass
@@ -81,7 +83,7 @@ def build(comparison: Comparison, budget: int) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(
-        duration=duration, number=number, linked=linked, joined=lambda items: ", ".join(map(str, items))
+        duration=duration, number=number, score=score, linked=linked, joined=lambda items: ", ".join(map(str, items))
     )
     template = environment.from_string(_resource("report.html.j2"))
     return template.render(
@@ -99,6 +101,7 @@ def build(comparison: Comparison, budget: int) -> str:
         models=_models(comparison),
         skipped=_skipped(comparison),
         cost=cost(comparison).to_dict("records"),
+        published={name: _published(comparison, name) for name in known_sets(comparison)},
         failures=_failures(comparison),
         failures_listed=FAILURES_LISTED,
         condition_name=condition_name,
@@ -412,6 +415,38 @@ def _models(comparison: Comparison) -> list[dict]:
     return [cards.get(name, {"name": name}) for name in dict.fromkeys(line.model for line in comparison.lines)]
 
 
+def _published(comparison: Comparison, test_set: str) -> dict:
+    """What the page says of the published numbers on a test set: measured numbers, each with those published beside
+    it (reasons that hold for all of them apart, sources as numbered notes), and by source and training set those that
+    stand beside nothing measured."""
+    pairs = beside(comparison, test_set)
+    everywhere = [r for r in (pairs[0]["why_not"] if pairs else []) if all(r in pair["why_not"] for pair in pairs)]
+    notes: dict[tuple, int] = {}
+    measured: dict[tuple, dict] = {}
+    for pair in pairs:
+        how = tuple(pair[name] for name in HOW)
+        note = notes.setdefault(how, len(notes) + 1)
+        number = {**pair, "note": note, "reasons": [reason for reason in pair["why_not"] if reason not in everywhere]}
+        key = (pair["line"].index, pair["spec"], pair["metric"], pair["protocol"])
+        measured.setdefault(key, {**pair, "numbers": []})["numbers"].append(number)
+    sources: dict[tuple[str, str], list[dict]] = {}
+    for record in elsewhere(comparison, test_set):
+        sources.setdefault((record["source"], record["train_set"]), []).append(record)
+    shown = {pair["line"].index for pair in pairs}
+    return {
+        "folder": is_folder(comparison, test_set),
+        "measured": list(measured.values()),
+        "pairs": len(pairs),
+        "comparable": sum(pair["comparable"] for pair in pairs),
+        "everywhere": everywhere,
+        "without": [line.label for line in comparison.lines if line.index not in shown],
+        "flagged": comparison.contaminated(test_set),
+        "notes": [dict(zip(HOW, how, strict=True)) for how in notes],
+        "sources": sources,
+        "elsewhere": sum(map(len, sources.values())),
+    }
+
+
 def _skipped(comparison: Comparison) -> list[dict]:
     return [
         {**m, "run": run.label} for run in comparison.runs for m in run.models if m.get("status", "run") == "skipped"
@@ -456,6 +491,11 @@ def duration(seconds: float) -> str:
 def number(value: float, digits: int = 2, missing: str = "–") -> str:
     """Fixed-point text, `missing` for NaN."""
     return missing if value is None or pd.isna(value) else f"{value:.{digits}f}"
+
+
+def score(value: float | None, missing: str = "–") -> str:
+    """ ".713", "−.020", "1.000": as the script writes values; `missing` for None."""
+    return missing if value is None else re.sub(r"^(-?)0\.", r"\1.", f"{value:.3f}").replace("-", "−")
 
 
 def linked(text: str) -> Markup:

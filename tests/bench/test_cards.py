@@ -47,6 +47,7 @@ def test_a_minimal_card_has_the_defaults(tmp_path):
         (("citation =", "citaton ="), 'citaton: unknown key; did you mean "citation"?'),
         (('licence = "mine"', ""), 'licence: missing; add licence = "..."'),
         (('title = "My set"', "title = 3"), "title: must be text"),
+        (('title = "My set"', 'title = "A"\npublished_as = "B"'), "published_as: must be a list of texts; write "),
         (('name = "mine"', 'name = "other"'), 'name: is "other"; it must be the file\'s name, "mine"'),
         (("'m/(?P<key>", "'m/(?P<kex>"), "tampered.mask: shares no named group with image"),
         ((r"a/(?P<key>\w+)", r"a/(?P<key>\w+"), "tampered.image: not a regular expression"),

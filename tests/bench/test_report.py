@@ -31,6 +31,23 @@ def test_files_and_their_numbers(run_folder, capsys):
     assert "MPC_CATNet_stage2_weights.pth" in page  # the skipped localizer is on the page, with where to get it
 
 
+def test_published_numbers_stand_beside_those_of_a_folder_of_a_known_name(photo_folder):
+    folder, out = photo_folder / "coverage", photo_folder / "run"
+    folder.mkdir()
+    data = f"folder:{(photo_folder / 'images').rename(folder / 'images')},{photo_folder / 'masks'}"
+    words = ["run", "--models", "noi2,toy_localizers:Redness", "--data", data, "--perturbations", "clean"]
+    assert main([*words, "--out", str(out), "--workers", "1"]) == 0
+    about = json.loads((out / "run.json").read_text())
+    assert about["test_sets"][0]["card"] == "" and about["models"][0]["own_weights"] is False
+    assert main(["report", str(out)]) == 0
+    page = (out / "report" / "report.html").read_text()
+    assert "The images here are a folder called coverage." in page
+    rows = json.loads((out / "report" / "tables" / "published.json").read_text())
+    printed = {(row["source"].partition(" (")[0], row["metric"], row["published"]) for row in rows}
+    assert {("FOCAL", "f1", 0.481), ("FOCAL", "iou", 0.125)} <= printed  # Lyu-NOI in its Table II
+    assert all(row["model"] == "noi2" and row["difference"] is None for row in rows)
+
+
 def test_the_latest_run_is_the_default(run_folder, monkeypatch):
     monkeypatch.chdir(run_folder.parents[1])
     assert main(["report"]) == 0

@@ -23,6 +23,7 @@ SKILL = {
     "copy-move-dense": (0.5, 0.35, "probability"),
     "deep-rival": (0.75, 0.5, "probability"),
 }
+NETWORKS = {"mpc-catnet": (0.84, 0.3, "probability"), "trufor": (0.7, 0.6, "probability")}  # with published numbers
 PROTOCOLS = [
     {
         "name": "native",
@@ -98,7 +99,7 @@ def make_run(label="default run", *, models=tuple(SKILL), sets=None, specs=SPECS
         images = [f"forged_{i:02d}" for i in range(tampered)] + [f"authentic_{i:02d}" for i in range(authentic)]
         difficulty = dict(zip(images, rng.normal(0, 0.13, len(images)), strict=True))
         for model in models:
-            skill, fragile, kind = SKILL[model]
+            skill, fragile, kind = (SKILL | NETWORKS)[model]
             for spec in specs:
                 family, level = family_and_level(spec)
                 damage = fragile * min(max(44 - PSNR[spec], 0) / 30, 1)
@@ -269,7 +270,55 @@ def cards(models):
         "status": "skipped",
         "reason": "MPC_CATNet_stage2_weights.pth is missing: get it from https://example.org/weights",
     }
-    return [*found, skipped]
+    return found if "mpc-catnet" in models else [*found, skipped]
+
+
+def published_number(**changes):
+    """MPC's F1 on CASIA v1 as its Table 4 prints it, in the keys of `RunView.published`, or as changed."""
+    number = {
+        "model": "mpc-catnet",
+        "method": "MPC",
+        "weights": "released",
+        "train_set": "CAT-Net dataset (>800k)",
+        "test_set": "casia1",
+        "printed_set": "CASIAv1",
+        "spec": "identity",
+        "perturbation": "",
+        "metric": "f1",
+        "printed_metric": "pixel F1",
+        "protocol": "native",
+        "value": 0.745,
+        "rule": "threshold .5",
+        "scoring": "authors' script",
+        "images": 20,
+        "obstacles": [],
+        "source": "MPC arXiv:2406.13565v1 Table 4",
+    }
+    assert changes.keys() <= number.keys()
+    return number | changes
+
+
+def beside_published():
+    """A run of a card's set and a folder of a known name, with published numbers of every fate."""
+    run = make_run(
+        models=("ela", "trufor", "mpc-catnet"), sets={"casia1": (20, 0), "columbia": (5, 0)}, specs=SPECS[:3]
+    )
+    for test_set in run.test_sets:
+        test_set["card"] = "casia1" if test_set["name"] == "casia1" else ""
+    fine_tuned = "other weights, trained on: <NIST> & CASIA"
+    run.published = [
+        published_number(value=0.824, weights="retrained", obstacles=[fine_tuned], source="MPC Table 5"),
+        published_number(),
+        published_number(printed_metric="pixel IoU", metric="iou", value=0.686),
+        published_number(spec="jpeg:70", perturbation="JPEG q=70", value=0.7, obstacles=["encoder not stated"]),
+        published_number(model="trufor", method="TruFor", value=0.696, images=920),
+        published_number(model="trufor", method="TruFor", value=0.737, images=None, source="TruFor Table 1"),
+        published_number(model="catnet-v2", method="CAT-Net", value=0.71),
+        published_number(model="", method="PIM", value=0.566, source="MPC Table 2"),
+        published_number(perturbation="OSN Facebook", spec="", value=0.709, source="MPC Table 6"),
+        published_number(test_set="columbia", printed_set="Columbia", value=0.945, images=5),
+    ]
+    return run
 
 
 def test_set_card(name, tampered, authentic):

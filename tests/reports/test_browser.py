@@ -1,8 +1,6 @@
 """A person's way through the page, in a real browser."""
 
-import os
 import re
-import shutil
 from urllib.parse import parse_qs
 
 import pytest
@@ -11,48 +9,6 @@ from synthetic_run import make_run
 import reports
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install .[browser]")
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--no-first-run"),
-]
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a chromium: install one or name it in $CHROMIUM")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(browser):
-    """Opens a report at 1280x900; at the end fails on anything on the console, any error, any request but the file."""
-    complaints, pages = [], []
-
-    def open_page(folder, fragment="", **options):
-        address = (folder / "report.html").as_uri()
-        page = browser.new_page(**{"viewport": {"width": 1280, "height": 900}, **options})
-        page.set_default_timeout(20_000)
-        page.on("console", lambda message: complaints.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
-        page.on("requestfailed", lambda request: complaints.append(f"request failed: {request.url[:80]}"))
-        page.on(
-            "request",
-            lambda request: (
-                request.url.startswith(("data:", address)) or complaints.append(f"request: {request.url[:80]}")
-            ),
-        )
-        page.goto(address + fragment)
-        pages.append(page)
-        return page
-
-    yield open_page
-    for page in pages:
-        page.close()
-    assert complaints == []
 
 
 def address(page):

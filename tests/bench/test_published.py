@@ -1,0 +1,115 @@
+"""Published numbers in the terms of this suite, and their listing. Values are typed from the papers' tables."""
+
+import json
+
+import pytest
+
+from bench.cli import main
+from bench.published import of_test_set, records
+from models.published import everything, published
+
+
+def found(numbers, **where):
+    return [n for n in numbers if all(getattr(n, key) == value for key, value in where.items())]
+
+
+@pytest.mark.parametrize(
+    ("model", "test_set", "metric", "value"),
+    [
+        ("mpc-catnet", "casia1", "f1", 0.745),
+        ("mpc-catnet", "casia1", "iou", 0.686),
+        ("mpc-casia2", "imd2020", "f1", 0.485),
+        ("trufor", "casia1", "f1", 0.696),  # evaluated by MPC's authors
+        ("catnet-v2", "casia1", "iou", 0.637),
+    ],
+)
+def test_released_weights_under_the_official_script_are_comparable(model, test_set, metric, value):
+    numbers = found(of_test_set(test_set), model=model, metric_here=metric, spec_here="identity", obstacles=[])
+    numbers = [number for number in numbers if number.source.startswith("MPC")]
+    assert value in [number.value for number in numbers]
+    assert {record["protocol"] for record in records(numbers)} == {"mpc"}
+    assert {number.images for number in numbers} == {{"casia1": 920, "imd2020": 2010}[test_set]}
+
+
+@pytest.mark.parametrize(
+    ("model", "value", "source", "words"),
+    [
+        ("trufor", 0.737, "TruFor", "better of map and inverted map"),
+        ("trufor", 0.822, "TruFor", "better of map and inverted map"),
+        ("focal", 0.904, "FOCAL", "mean over the forged and the pristine class"),
+        ("trufor", 0.532, "PIM", "other weights, trained on: CASIAv2"),
+        ("mesorch", 0.8398, "Mesorch", "network's input size"),
+        ("eitlnet", 0.557, "EITLNet", "how it was scored is not stated"),
+        ("mvss-net", 0.759, "github dong03", "how it was scored is not stated"),
+    ],
+)
+def test_other_numbers_say_why_they_are_not(model, value, source, words):
+    numbers = [n for n in found(of_test_set("casia1"), model=model, value=value) if n.source.startswith(source)]
+    assert numbers and all(any(words in reason for reason in number.obstacles) for number in numbers)
+
+
+def test_the_small_network_of_the_paper_is_not_the_shipped_one():
+    numbers = found(everything(), model="mpc")
+    assert {n.value for n in numbers if n.test_set == "Columbia"} == {0.42, 0.317}
+    assert all("other weights" in number.obstacles[0] for number in numbers)
+
+
+def test_best_thresholds_stand_beside_best_thresholds():
+    trufor = found(of_test_set("coverage"), model="trufor", metric_here="best_f1")
+    assert sorted(n.value for n in trufor if n.source.startswith("TruFor")) == [0.735]
+    assert {record["protocol"] for record in records(trufor)} == {"native"}
+
+
+def test_perturbations_are_named_as_here_or_left_out():
+    assert found(everything(), model="mpc-catnet", spec_here="jpeg:70")[0].value == 0.975
+    specs = {(n.perturbation, n.level): n.spec_here for n in everything()}
+    assert specs["GaussianBlur", "k=11"] == "blur:11"
+    assert specs["GaussianNoise", "sigma=3"] == "noise:3"
+    assert specs["Resize", "0.78x"] == "resize:0.78"
+    for family, level in (("OSN", "WeChat"), ("JPEG", "AVG"), ("GaussianNoise", "0.002"), ("combined", "Mixed")):
+        assert specs[family, level] == ""
+    assert all(number.obstacles for number in everything() if number.perturbation)
+
+
+@pytest.mark.parametrize("name", ["casia1", "CASIAv1", "CASIA-v1"])
+def test_a_set_is_known_by_its_card_and_by_what_papers_call_it(name):
+    assert {number.test_set for number in of_test_set(name)} == {"CASIA", "CASIAv1", "CASIAv1+"}
+
+
+def test_other_sets():
+    assert {number.test_set for number in of_test_set("Coverage")} == {"Coverage"}
+    assert {number.test_set for number in of_test_set("nist-16")} == {"NIST16"}
+    assert of_test_set("comofod") == of_test_set("my photos") == of_test_set("") == []
+
+
+def test_one_method_under_two_names_has_its_numbers_twice():
+    numbers = found(of_test_set("columbia"), model="mantranet", value=0.508)
+    assert {r["model"] for r in records(numbers, "columbia", ["mantranet-keras"])} == {"mantranet", "mantranet-keras"}
+    assert published("mantranet-keras") == published("mantranet") != ()
+
+
+def test_a_table_that_repeats_a_number_is_listed_once():
+    clean = found(everything(), model="mesorch", perturbation="", source="Mesorch (Zhu et al., AAAI 2025) Table 2")
+    assert len(clean) > 1 and len(records(clean)) == 1
+
+
+def test_listing_with_filters(capsys):
+    assert main(["list", "published", "--model", "mpc-catnet", "--data", "columbia", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["model"] for row in rows} == {"mpc-catnet"} and {row["printed_set"] for row in rows} == {"Columbia"}
+    by_wechat = next(r for r in rows if r["perturbation"] == "OSN WeChat" and r["metric"] == "f1")
+    assert (by_wechat["value"], by_wechat["source"]) == (0.947, "MPC arXiv:2406.13565v1 Table 6")
+    assert main(["list", "published", "--model", "mpc-catnet", "--data", "columbia"]) == 0
+    out = capsys.readouterr().out
+    assert "MPC arXiv:2406.13565v1 Table 4: authors' script" in out and " 0.945  pixel F1, threshold .5" in out
+
+
+def test_listing_of_nothing_and_bad_filters(capsys):
+    assert main(["list", "published", "--model", "ela"]) == main(["list", "published", "--data", "comofod"]) == 0
+    assert capsys.readouterr().out.count("nothing of that is published") == 2
+    assert main(["list", "published", "--model", "trufur"]) == 2
+    assert "did you mean 'trufor'" in capsys.readouterr().err
+    assert main(["list", "published", "--data", "nist17"]) == 2
+    assert "NIST16" in capsys.readouterr().err
+    assert main(["list", "models", "--data", "coverage"]) == 2
+    assert "no such filter" in capsys.readouterr().err
