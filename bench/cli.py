@@ -16,6 +16,7 @@ COMMANDS = {
     "data": ("bench.data_commands", "verify, prepare or describe a test set"),
     "weights": ("bench.weights", "what checkpoints are needed, from where, whether they are intact; convert one"),
     "train": ("bench.train", "train a localizer"),
+    "study": ("bench.study", "train the variants of a study, evaluate and compare them"),
     "export": ("bench.export", "write perturbed images for a tool that lives elsewhere"),
 }
 
