@@ -66,7 +66,7 @@ def main(args: argparse.Namespace) -> int:
         raise UsageError("none of the requested models can run (see above)")
     request = {
         "models": ",".join(map(_label, names)),
-        "data": _without_paths(args.data),
+        "data": without_paths(args.data),
         "perturbations": args.perturbations,
         "limit": args.limit,
     }
@@ -192,7 +192,7 @@ def _protocol_record(protocol) -> dict:
     return {key: getattr(protocol, key) for key in ("name", "version", "title", "description")}
 
 
-def _without_paths(data: str) -> str:
+def without_paths(data: str) -> str:
     """The --data text with folders reduced to their last name: a run folder may be published."""
     parts = []
     for item in data.split(","):

@@ -5,12 +5,15 @@ its images (Davison and Hinkley, Bootstrap Methods, 1997, section 3.8). Interval
 resampled means at the expanded level of Hesterberg (The American Statistician 69(4), 2015, section 5): alpha / 2 is
 replaced by Phi(-sqrt(k / (k - 1)) t), t being Student's quantile for k clusters, because the plain percentile
 interval is too narrow when k is small. NaN values are left out everywhere; n counts the finite ones.
+
+Where networks are trained several times, chance has a second source, the seed: `over_seeds`.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -152,3 +155,92 @@ def _tail(confidence: float, clusters: int) -> float:
 
     student = stdtrit(clusters - 1, (1 + confidence) / 2)
     return float(ndtr(-math.sqrt(clusters / (clusters - 1)) * student))
+
+
+class OverSeeds(NamedTuple):
+    """Mean over n images of `clusters` photos and over seeds, of one variant or of a difference of two.
+
+    se: standard error over images and seeds; df: its degrees of freedom; low, high: interval; p: two-sided.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    se: float
+    df: float
+    n: int
+    clusters: int
+
+
+class SeedVariance(NamedTuple):
+    """Variance between trainings that differ in their seed alone, and its degrees of freedom."""
+
+    value: float
+    df: int
+
+
+def seed_variance(groups: Iterable[np.ndarray]) -> SeedVariance:
+    """Pooled variance of the means over images of several variants' trainings.
+
+    groups: one array (seeds, images) a variant. Those with one seed tell nothing. Raises ValueError where none tells.
+    """
+    means = [np.mean(group, axis=1) for group in groups]
+    df = sum(len(m) - 1 for m in means)
+    if df < 1:
+        raise ValueError("no variant was trained with two seeds")
+    return SeedVariance(float(sum(((m - m.mean()) ** 2).sum() for m in means) / df), df)
+
+
+def over_seeds(
+    reference: np.ndarray,
+    candidate: np.ndarray | None,
+    between: SeedVariance,
+    *,
+    clusters: np.ndarray,
+    confidence: float = 0.95,
+) -> OverSeeds:
+    """Reference - candidate, each (seeds, images) and finite, over the same images; without a candidate, the mean of
+    the reference.
+
+    Two sources of chance are crossed: which photos are tested (images of one are not independent: `clusters` holds a
+    label an image) and which seed a network is trained from. The variance of the mean is the sum of
+
+        images: G / (G - 1) sum_g (sum of photo g's seed-averaged differences from the mean)^2 / n^2, G photos,
+        seeds:  between.value (1 / seeds of the reference + 1 / seeds of the candidate),
+
+    with Satterthwaite's degrees of freedom (Biometrics Bulletin 2, 1946) for the Student interval and p. With a
+    handful of seeds, resampling them would not do: three seeds have ten distinct resamples, and their percentiles
+    cover far less than they say. That the same seed starts alike in both is not used; it could only narrow the
+    interval. The seeds' part contains a little of the images' already, which errs on the wide side.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    values = np.mean(reference, axis=0)
+    weight = 1 / len(reference)
+    if candidate is not None:
+        values = values - np.mean(candidate, axis=0)
+        weight += 1 / len(candidate)
+    mean = float(values.mean())
+    sums, sizes = _cluster_sums((values - mean)[:, None], np.asarray(clusters))
+    groups = len(sizes)
+    if groups < 2:
+        return OverSeeds(mean, *[math.nan] * 5, values.size, groups)
+    of_images = groups / (groups - 1) * float((sums**2).sum()) / values.size**2
+    of_seeds = between.value * weight
+    variance = of_images + of_seeds
+    if variance == 0:
+        return OverSeeds(mean, mean, mean, 1.0 if mean == 0 else 0.0, 0.0, math.inf, values.size, groups)
+    df = variance**2 / (of_images**2 / (groups - 1) + of_seeds**2 / between.df)
+    se = math.sqrt(variance)
+    reach = se * float(stdtrit(df, (1 + confidence) / 2))
+    p = 2 * float(stdtr(df, -abs(mean) / se))
+    return OverSeeds(mean, mean - reach, mean + reach, p, se, df, values.size, groups)
+
+
+def detectable(se: float, df: float, *, alpha: float = 0.05, power: float = 0.8) -> float:
+    """The smallest true difference that a two-sided test at level `alpha` finds with probability `power`:
+    (t_{1 - alpha / 2, df} + t_{power, df}) se, t Student's quantiles (Cohen, Statistical Power Analysis, 1988)."""
+    from scipy.special import stdtrit
+
+    return se * float(stdtrit(df, 1 - alpha / 2) + stdtrit(df, power))

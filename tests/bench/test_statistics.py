@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.statistics import bootstrap_mean, bootstrap_means, holm, paired_bootstrap
+from bench.statistics import (
+    SeedVariance,
+    bootstrap_mean,
+    bootstrap_means,
+    detectable,
+    holm,
+    over_seeds,
+    paired_bootstrap,
+    seed_variance,
+)
 
 
 def expanded(confidence, n):
@@ -142,3 +151,103 @@ def test_holm_by_hand():
     assert found == pytest.approx([0.06, math.nan, 0.04, 0.5, 0.06], nan_ok=True)
     assert holm([0.6, 0.7]).tolist() == [1, 1]
     assert holm([]).size == 0
+
+
+# ------------------------------------------------------------------------------------------------ images and seeds
+
+PHOTOS = np.repeat(np.arange(24), 2)
+
+
+def trained(rng, seeds, level=0.0, of_photo=None):
+    """(seeds, images): an effect of each seed (std .5), of each photo under this variant (std 1), and noise (.3)."""
+    of_seed = 0.5 * rng.normal(size=(seeds, 1))
+    of_photo = rng.normal(size=24) if of_photo is None else of_photo
+    return level + of_seed + of_photo[PHOTOS] + 0.3 * rng.normal(size=(seeds, PHOTOS.size))
+
+
+def test_without_variance_between_seeds_it_is_the_paired_test():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(1, 30)), rng.normal(size=(1, 30)) + 0.4
+    found = over_seeds(a, b, SeedVariance(0.0, 4), clusters=np.arange(30))
+    expected = stats.ttest_rel(a[0], b[0])
+    assert (found.p, found.df, found.n, found.clusters) == (pytest.approx(expected.pvalue), pytest.approx(29), 30, 30)
+    assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
+
+
+def test_without_variance_between_images_it_is_the_two_sample_test():
+    rng = np.random.default_rng(1)
+    a, b = (np.repeat(rng.normal(size=(n, 1)), 10, axis=1) for n in (3, 4))
+    found = over_seeds(a, b, seed_variance([a, b]), clusters=np.arange(10))
+    expected = stats.ttest_ind(a[:, 0], b[:, 0])
+    assert (found.p, found.df) == (pytest.approx(expected.pvalue), pytest.approx(5))
+    assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
+
+
+def test_images_of_one_photo_count_together():
+    """Leave-one-photo-out jackknife, which the formula equals for photos with equally many images."""
+    values = trained(np.random.default_rng(2), 1)
+    found = over_seeds(values, None, SeedVariance(0.0, 1), clusters=PHOTOS)
+    left = np.array([values[0, photo != PHOTOS].mean() for photo in range(24)])
+    assert found.se**2 == pytest.approx(23 / 24 * ((left - left.mean()) ** 2).sum())
+
+
+def test_standard_error_is_that_of_resampling_seeds_and_photos():
+    """Both resampled by brute force; the bootstrap's variance of few seeds is (k - 1) / k of theirs."""
+    rng = np.random.default_rng(3)
+    a, b = trained(rng, 8), trained(rng, 8)
+    found = over_seeds(a, b, seed_variance([a, b]), clusters=PHOTOS)
+    drawn = []
+    for _ in range(4000):
+        photos = np.concatenate([np.flatnonzero(photo == PHOTOS) for photo in rng.integers(0, 24, 24)])
+        rows = [rng.integers(0, 8, 8) for _ in range(2)]
+        drawn.append(a[np.ix_(rows[0], photos)].mean() - b[np.ix_(rows[1], photos)].mean())
+    assert found.mean == pytest.approx(a.mean() - b.mean())
+    assert found.se == pytest.approx(np.std(drawn), rel=0.08)
+
+
+def test_coverage_over_images_and_three_seeds():
+    """Images alone would promise far too much; so would percentiles of resampled seeds."""
+    inside = {"both": 0, "images": 0}
+    for trial in range(400):
+        rng = np.random.default_rng(trial)
+        a, b = trained(rng, 3, level=0.2), trained(rng, 3)
+        found = over_seeds(a, b, seed_variance([a, b]), clusters=PHOTOS)
+        alone = paired_bootstrap(b.mean(0), a.mean(0), clusters=PHOTOS, resamples=300)
+        inside["both"] += found.low <= 0.2 <= found.high
+        inside["images"] += alone.low <= 0.2 <= alone.high
+    assert 0.925 < inside["both"] / 400 < 0.99
+    assert inside["images"] / 400 < 0.88
+
+
+def test_a_single_seed_borrows_the_variance_of_the_others():
+    inside = 0
+    for trial in range(400):
+        rng = np.random.default_rng(trial)
+        a, b, single = trained(rng, 3), trained(rng, 3), trained(rng, 1)
+        found = over_seeds(a, single, seed_variance([a, b, single]), clusters=PHOTOS)
+        inside += found.low <= 0 <= found.high
+    assert 0.925 < inside / 400 < 0.99
+
+
+def test_seed_variance_is_pooled():
+    rng = np.random.default_rng(4)
+    groups = [rng.normal(size=(n, 5)) + n for n in (3, 4, 1)]
+    means = [group.mean(axis=1) for group in groups[:2]]
+    expected = (2 * np.var(means[0], ddof=1) + 3 * np.var(means[1], ddof=1)) / 5
+    assert seed_variance(groups) == (pytest.approx(expected), 5)
+    with pytest.raises(ValueError, match="two seeds"):
+        seed_variance([groups[2]])
+
+
+@pytest.mark.parametrize("count", [4, 10])
+def test_a_detectable_difference_is_detected_as_often_as_promised(count):
+    """Two-sample tests of a true difference of that size: their standard error and degrees of freedom are known."""
+    true = detectable(math.sqrt(2 / count), 2 * count - 2, alpha=0.0125, power=0.8)
+    samples = np.random.default_rng(5).normal(size=(20_000, 2, count))
+    p = stats.ttest_ind(samples[:, 0] + true, samples[:, 1], axis=1).pvalue
+    assert (p < 0.0125).mean() == pytest.approx(0.8, abs=0.03)
+
+
+def test_one_photo_says_nothing_about_photos():
+    found = over_seeds(np.array([[0.2, 0.4]]), None, SeedVariance(0.1, 2), clusters=np.array(["a", "a"]))
+    assert found.mean == pytest.approx(0.3) and math.isnan(found.low) and math.isnan(found.p)
