@@ -99,7 +99,7 @@ def feature_space(
         pixels = sample_pixels(network, photos, side)
         rows.append({"network": name, **dataclasses.asdict(arrangement(pixels))})
         if picture:
-            embeddings.append(Embedding(picture, embedding(pixels), pixels.forged))
+            embeddings.append(Embedding(picture, *embedding(pixels)))
 
     look("untrained", untrained, "untrained")
     for training in trainings:

@@ -23,7 +23,8 @@ from models.mpc.recipe import Recipe, Stage, make_recipe, read_recipe
 
 RECORD = "trained.json"
 WEIGHTS = "mpc.safetensors"
-NEVER = 10**9  # steps between validations: no choice depends on one, so the one after the last step will do
+# no choice depends on a validation, so a small one after the last step will do
+VALIDATION = ["--validate-every", 10**9, "--validation-samples", 16]
 
 
 @dataclass(frozen=True)
@@ -140,9 +141,9 @@ def train(training: Training, photos: Path, device: str, workers: int | None) ->
 
     words = ["--photos", photos, "--out", training.folder, "--recipe", training.write_recipe()]
     words += ["--stage", training.stage, "--device", device, "--resume"]
-    words += ["--save-every", 50, "--validate-every", NEVER]
+    words += ["--save-every", 50, *VALIDATION]
     if workers is not None:
-        words += ["--workers", workers]
+        words += ["--workers", 0 if workers == 1 else workers]
     parser = argparse.ArgumentParser()
     mpc.add_arguments(parser)
     stopped = mpc.main(parser.parse_args([str(word) for word in words]))

@@ -96,14 +96,17 @@ def arrangement(pixels: Pixels) -> Arrangement:
     return Arrangement(*means, pooled, len(rows))
 
 
-def embedding(pixels: Pixels, *, seed: int = 0) -> np.ndarray:
-    """(n, 2): t-SNE of the vectors with cosine distances, started from their principal components."""
-    perplexity = min(30.0, (len(pixels.vectors) - 1) / 3)
-    # the components are of the vectors themselves: scikit-learn takes no PCA start with a metric other than Euclidean,
-    # and squared Euclidean distances of unit vectors are twice their cosine distances
-    return TSNE(2, perplexity=perplexity, init="pca", metric="euclidean", random_state=seed).fit_transform(
-        pixels.vectors
-    )
+def embedding(pixels: Pixels, *, points: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """At most `points` of the pixels, evenly spread, in the plane (n, 2), and which of them are forged (n,).
+
+    t-SNE of the unit vectors, started from their principal components. Squared Euclidean distances of unit vectors
+    are twice their cosine distances.
+    """
+    count = len(pixels.vectors)
+    chosen = np.arange(count) if count <= points else np.arange(points) * count // points
+    perplexity = min(30.0, (len(chosen) - 1) / 3)
+    plane = TSNE(2, perplexity=perplexity, init="pca", max_iter=500, random_state=seed)
+    return plane.fit_transform(pixels.vectors[chosen]), pixels.forged[chosen]
 
 
 @torch.no_grad()
