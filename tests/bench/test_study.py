@@ -196,7 +196,8 @@ def test_shipped_study_compares_equals(tmp_path):
 def test_another_recipe_scales_the_study(tmp_path):
     trainings = plan_trainings(read_study("mpc-ablation"), tmp_path, "small")
     assert {t.recipe.network.backbone for t in trainings} == {"small"}
-    assert {t.recipe.supervised.steps for t in trainings} == {trainings[0].recipe.contrast.steps + 140}
+    shipped = module.read_recipe("small")
+    assert {t.recipe.supervised.steps for t in trainings} == {shipped.contrast.steps + shipped.head.steps}
     file = tmp_path / "unequal.toml"
     file.write_text("[contrast]\nsteps = 5\n[head]\nsteps = 5\n[supervised]\nsteps = 5\n")
     with pytest.raises(StudyError, match=r"supervised.steps is 5, the other variants train for 10"):
