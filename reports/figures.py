@@ -87,9 +87,10 @@ def draw(comparison: Comparison, test_set: str, metric: Metric, protocol: str) -
         },
     )
     axes = list(grid.flat)
+    curves = {column: block[column].unstack("spec") for column in ("mean", "low", "high")}
     several = len(comparison.runs) > 1
     for axis, (name, conditions) in zip(axes, families.items(), strict=False):
-        _panel(axis, block, lines, conditions, comparison.contaminated(test_set), several)
+        _panel(axis, curves, lines, conditions, comparison.contaminated(test_set), several)
         axis.set_title("unperturbed" if name == "identity" else name, loc="left")
     for axis in axes[len(families) :]:
         axis.set_visible(False)
@@ -121,12 +122,11 @@ def style(line: Line, several: bool) -> dict:
     }
 
 
-def _panel(axis, block, lines, conditions: list[Condition], flagged: set[int], several: bool) -> None:
-    positions = np.arange(len(conditions))
+def _panel(axis, curves: dict, lines, conditions: list[Condition], flagged: set[int], several: bool) -> None:
+    positions, specs = np.arange(len(conditions)), [c.spec for c in conditions]
     alone = len(conditions) == 1
     for order, line in enumerate(lines):
-        rows = block.reindex([(line.index, c.spec) for c in conditions])
-        mean, low, high = (rows[c].to_numpy(float) for c in ("mean", "low", "high"))
+        mean, low, high = (curves[c].loc[line.index, specs].to_numpy(float) for c in ("mean", "low", "high"))
         look = style(line, several)
         hollow = {"markerfacecolor": "white"} if line.index in flagged else {}
         if alone:

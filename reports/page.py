@@ -119,7 +119,7 @@ def _json(value: object) -> Markup:
 
 
 def _finite(value: object, digits: int = 4) -> float | None:
-    if value is None or pd.isna(value) or not math.isfinite(value):
+    if value is None or value is pd.NA or not math.isfinite(value):
         return None
     return round(float(value), digits)
 
@@ -142,7 +142,7 @@ def _drills(comparison: Comparison) -> dict[str, Drill]:
             line = comparison.line_of.get((number, model))
             if line is None or spec not in specs:
                 continue
-            images = list(frame["image"])
+            images = frame["image"].tolist()
             found = {
                 name: [_finite(by_image.get(image)) for image in images]
                 for name, by_image in values.get((model, test_set, spec), {}).items()
@@ -181,7 +181,7 @@ def _values(comparison: Comparison, results: pd.DataFrame) -> dict[tuple, dict[s
     for (model, test_set, spec, protocol, metric), group in table.groupby(keys, sort=False, observed=True):
         key = _value_key(comparison, protocol, metric)
         if key:
-            by_image = dict(zip(group["image"], group["value"], strict=True))
+            by_image = dict(zip(group["image"].tolist(), group["value"].tolist(), strict=True))
             found.setdefault((model, test_set, spec), {})[key] = by_image
     return found
 

@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from bench.evidence import Evidence
 from bench.image import ScoreMap
 from bench.metrics import PROTOCOLS, evaluate
+from bench.results import read_results
 from bench.statistics import bootstrap_mean
 from bench.summary import RESULTS, SUMMARY, family_and_level, results_table, summarize
 
@@ -157,6 +158,16 @@ def test_the_table_does_not_depend_on_the_order_of_the_evidence(run):
     order = ["model", "spec", "protocol", "metric"]
     first, second = (summarize(t, cells).sort_values(order).reset_index(drop=True) for t in (results, again))
     pd.testing.assert_frame_equal(first, second, rtol=1e-9)
+
+
+def test_the_table_read_from_disk_gives_the_same_summary(run, tmp_path):
+    results, cells, _ = run
+    results.to_csv(tmp_path / "results.csv", index=False)
+    expected = summarize(results, cells)
+    for compact in (False, True):
+        table = read_results(tmp_path / "results.csv", compact=compact)
+        assert (table["image"].dtype == "category") == compact
+        pd.testing.assert_frame_equal(summarize(table, cells), expected, check_dtype=False, rtol=1e-9)
 
 
 def test_nothing_measured_gives_empty_tables(run):
