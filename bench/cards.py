@@ -9,13 +9,15 @@ regard to case against the whole path below the set's root, with forward slashes
     citation = "..."
     page = "https://..."           # where a person gets the set
     layout = """..."""             # the official layout, for a person to read
-    role = "test"                  # or "train" (default "test")
+    role = "test"                  # or "train", or "both": what `bench train` may be given (default "test")
+    repeat = 1                     # of a forged image in an epoch of training, MPC's released script's (default 1)
     published_as = ["CASIAv1+"]    # how published tables call the set, besides its own name (default none)
     note = "..."                   # default ""
 
     [[tampered]]                   # one or more groups of forged images
     image = 'image/(?P<key>\d+)t\.tif'
-    mask = 'mask/(?P<key>\d+)forged\.tif'   # its pair has the same text in every named group both have
+    mask = 'mask/(?P<key>\d+)forged\.tif'   # its pair has the same text in every named group both have; an
+                                   # image file, or .npz, whose first array is the mask
     kind = "copy-move"             # "splice", "copy-move", "removal", "real-life", ... (default "")
     source = "{key}"               # the photo it came from, from named groups (default: the image's id)
 
@@ -50,6 +52,7 @@ from string import Formatter
 import numpy as np
 
 FOLDER = Path(__file__).resolve().parents[1] / "datasets"
+ROLES = ("test", "train", "both")
 
 
 class CardError(ValueError):
@@ -99,6 +102,7 @@ class Card:
     page: str
     layout: str
     role: str = "test"
+    repeat: int = 1
     note: str = ""
     published_as: tuple[str, ...] = ()
     tampered: tuple[Group, ...] = ()
@@ -131,7 +135,8 @@ def load(path: Path) -> Card:
     return Card(
         **texts,
         **groups,
-        role=_choice(path, "", table, "role", ("test", "train"), "test"),
+        role=_choice(path, "", table, "role", ROLES, "test"),
+        repeat=_repeat(path, table),
         note=_text(path, table, "note", ""),
         published_as=_texts(path, table, "published_as"),
         mask=_mask_rule(path, table.get("mask", {})),
@@ -223,6 +228,13 @@ def _mask_rule(path: Path, table: dict) -> MaskRule:
         _choice(path, "mask", table, "forged", ("above", "below"), "above"),
         _choice(path, "mask", table, "size", ("equal", "resize"), "equal"),
     )
+
+
+def _repeat(path: Path, table: dict) -> int:
+    value = table.get("repeat", 1)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise CardError(f"{path}: repeat: must be a whole number from 1 up, got {value!r}")
+    return value
 
 
 def _counts(path: Path, table: dict) -> dict[str, int]:

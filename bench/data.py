@@ -27,6 +27,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+import zipfile
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -43,6 +45,7 @@ from bench.image import ImageError, read_image
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".jp2", ".avif")
 )
+ARRAY_SUFFIX = ".npz"  # masks of some sets: an archive whose first array is (H, W) or (H, W, 1), of whole numbers
 MASK_SUFFIXES = ("", "_gt", "_mask", "_edgemask")  # what may follow the image's stem in the name of its mask
 AUTHENTIC_PREFIX, AUTHENTIC_FOLDER = "auth_", "authentic"
 MIN_SIDE = 8  # pixels; a JPEG block
@@ -119,7 +122,7 @@ class TestSet:
         """
         if sample.mask is None:
             raise ValueError(f"{sample.id} is authentic and has no mask")
-        mask = self.rule.apply(read_image(sample.mask).rgb)
+        mask = self.rule.apply(_read_array(sample.mask) if _is_array(sample.mask) else read_image(sample.mask).rgb)
         height, width = image_size(sample.image)
         if mask.shape != (height, width):
             if self.rule.size != "resize":
@@ -138,7 +141,12 @@ class TestSet:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) from the file's header, EXIF rotation ignored. Raises ImageError."""
+    """(height, width) from the file's header, EXIF rotation ignored; of a mask in an .npz archive likewise.
+
+    Raises ImageError.
+    """
+    if _is_array(path):
+        return _array_size(path)
     try:
         with Image.open(path) as image:
             return image.height, image.width
@@ -246,7 +254,8 @@ def open_builtin() -> TestSet:
 
 def open_card(card: Card, root: Path) -> TestSet:
     """A published set in its official layout, at or below `root`. Raises DataError."""
-    files = _list_files(root, f"; get the set from {card.page}" if card.page else "")
+    suffixes = IMAGE_SUFFIXES | {ARRAY_SUFFIX}
+    files = _list_files(root, f"; get the set from {card.page}" if card.page else "", suffixes)
     files = _strip_prefix(card, files)
     found = _Found(card.name, card.mask, card.known_defects)
     for group in card.tampered:
@@ -366,8 +375,8 @@ def _add_folder_pairs(found: _Found, files: dict[str, Path], masks: dict[str, Pa
 # ----------------------------------------------------------------------------------------------------- files
 
 
-def _list_files(root: Path, hint: str = "") -> dict[str, Path]:
-    """Path below the root (forward slashes) -> path, of all image files but hidden ones, sorted."""
+def _list_files(root: Path, hint: str = "", suffixes: frozenset[str] = IMAGE_SUFFIXES) -> dict[str, Path]:
+    """Path below the root (forward slashes) -> path, of all files of these kinds but hidden ones, sorted."""
     if not root.exists():
         raise DataError(f"{root}: no such folder{hint}")
     if not root.is_dir():
@@ -381,7 +390,7 @@ def _list_files(root: Path, hint: str = "") -> dict[str, Path]:
     for folder, folders, names in os.walk(root, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
         for name in sorted(names):
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
+            if os.path.splitext(name)[1].lower() in suffixes and not name.startswith("."):
                 path = Path(folder, name)
                 found[path.relative_to(root).as_posix()] = path
     return found
@@ -413,6 +422,35 @@ def _source(group: Group, match) -> str:
 
 def _size_problem(mask: tuple[int, int], image: tuple[int, int]) -> str:
     return f"the mask is {mask[1]}x{mask[0]}, the image {image[1]}x{image[0]}"
+
+
+def _is_array(path: Path) -> bool:
+    return path.suffix.lower() == ARRAY_SUFFIX
+
+
+def _array_size(path: Path) -> tuple[int, int]:
+    """(height, width) of the first array in an .npz archive, from the array's header alone. Raises ImageError."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as stream:
+            version = np.lib.format.read_magic(stream)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(stream)
+    except (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ImageError(f"{path}: is not a readable .npz archive ({error}); fetch it again") from error
+    if len(shape) not in (2, 3) or any(n != 1 for n in shape[2:]) or dtype.kind not in "bui":
+        raise ImageError(f"{path}: holds an array of {dtype} {shape}, a mask is (height, width) of whole numbers")
+    return shape[:2]
+
+
+def _read_array(path: Path) -> np.ndarray:
+    """The mask in an .npz archive as a decoded mask image is: uint8 (H, W, 3), larger values cut to 255."""
+    height, width = _array_size(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            values = archive[archive.files[0]].reshape(height, width)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ImageError(f"{path}: is damaged ({error}); fetch it again") from error
+    return np.repeat(values.clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
 
 
 _digests: dict[tuple[str, int, int], str] = {}

@@ -209,7 +209,86 @@ def test_casia2(tmp_path):
     mask(tmp_path / "CASIA 2 Groundtruth/Tp_S_NNN_S_N_ani10127_ani10127_12469_gt3.png")
     (found,) = open_test_sets(f"casia2:{tmp_path}")
     assert [sample.kind for sample in found.samples] == ["splice", "copy-move", "authentic"]
-    assert found.card.role == "train" and not found.defects
+    assert (found.card.role, found.card.repeat) == ("train", 40) and not found.defects
+
+
+def test_tampcoco_pairs_names_that_hold_their_extension_several_times(tmp_path):
+    names = {
+        "sp": ("88_000000013140.jpg_000000574443.jpg.jpg", "88_000000013140.png_000000574443.png.png"),
+        "cm": ("90_000000484327.jpg_000000484327.jpg_RS1.18.jpg", "90_000000484327.png_000000484327.png_RS1.18.png"),
+        "bcm": (
+            "85_000000415798.jpg_000000415798.jpg_RT-31.5_RS0.76.jpg",
+            "85_000000415798.png_000000415798.png_RT-31.5_RS0.76.png",
+        ),
+    }
+    for kind, (image, its_mask) in names.items():
+        photo(tmp_path / f"tampCOCO/{kind}_images/{image}")
+        mask(tmp_path / f"tampCOCO/{kind}_masks/{its_mask}", colour=1)
+    photo(tmp_path / "tampCOCO/bcmc_images/69_000000294714_Q97.jpg_000000294714_Q97.jpg_Q97.jpg")
+    (found,) = open_test_sets(f"tampcoco:{tmp_path}")
+    assert not found.defects and found.found == {"tampered": 3, "authentic": 0}
+    assert {sample.source for sample in found.samples} == {"000000013140", "000000484327", "000000415798"}
+    for sample in found.samples:
+        assert sample.image.name.replace(".jpg", ".png") == sample.mask.name
+        assert np.array_equal(found.read_mask(sample), TRUTH)
+
+
+def test_fantasticreality_reads_masks_from_arrays(tmp_path):
+    root = tmp_path / "FantasticReality_v1/dataset"
+    for name in ("IMG_0000051_IMG_0000050", "IMG_0000053_IMG_0000052", "IMG_0000055_IMG_0000054"):
+        photo(root / f"ColorFakeImages/{name}.jpg")
+    photo(root / "ColorRealImages/IMG_0000051.jpg")
+    (root / "SegmentationFake").mkdir()
+    np.savez_compressed(root / "SegmentationFake/IMG_0000051_IMG_0000050.npz", TRUTH[:, :, None].astype(np.uint8) * 3)
+    np.savez(root / "SegmentationFake/IMG_0000053_IMG_0000052.npz", TRUTH.T.astype(np.int64))
+    (root / "SegmentationFake/IMG_0000055_IMG_0000054.npz").write_bytes(b"PK nothing")
+    (found,) = open_test_sets(f"fantasticreality:{tmp_path}")
+    assert ids(found.tampered) == ["dataset/ColorFakeImages/IMG_0000051_IMG_0000050"]
+    assert {sample.source for sample in found.samples} == {"IMG_0000051"}
+    assert np.array_equal(found.read_mask(found.tampered[0]), TRUTH)
+    wrong = {file[-27:-4]: problem for file, problem in problems(found).items()}
+    assert wrong["IMG_0000053_IMG_0000052"] == "the mask is 40x50, the image 50x40"
+    assert "IMG_0000055_IMG_0000054.npz: is not a readable .npz archive" in wrong["IMG_0000055_IMG_0000054"]
+
+
+def test_a_mask_array_cannot_execute_code(tmp_path):
+    """An array of objects is a pickle: it is refused from its header and never loaded."""
+    photo(tmp_path / "ColorFakeImages/IMG_1_IMG_2.jpg")
+    photo(tmp_path / "ColorRealImages/IMG_1.jpg")
+    (tmp_path / "SegmentationFake").mkdir()
+    np.savez(tmp_path / "SegmentationFake/IMG_1_IMG_2.npz", np.array([[{}]], dtype=object))
+    (found,) = open_test_sets(f"fantasticreality:{tmp_path}")
+    (defect,) = found.defects
+    assert "holds an array of object (1, 1), a mask is (height, width) of whole numbers" in defect.problem
+
+
+@pytest.mark.parametrize(
+    "splice, copy_move, removal",
+    [
+        (
+            "defacto-splicing/splicing_7_{img/img,annotations/probe_mask}",
+            "defacto-copymove/copymove_{img/img,annotations/probe_mask}",
+            "defacto-inpainting/inpainting_{img/img,annotations/probe_mask}",
+        ),
+        (
+            "Splicing-{images-7/img,annotations-7/probe_mask}",
+            "Copy-Move-{images/img,annotations/probe_mask}",
+            "Inpainting-{images/img,annotations/probe_mask}",
+        ),
+    ],
+)
+def test_defacto_in_both_of_its_layouts(tmp_path, splice, copy_move, removal):
+    for folders in (splice, copy_move, removal):
+        start, _, ends = folders.removesuffix("}").partition("{")
+        images, masks = (tmp_path / "DEFACTO" / (start + end) for end in ends.split(","))
+        photo(images / "0_000000195755.tif")
+        mask(masks / "0_000000195755.jpg")
+        mask(masks.with_name("donor_mask") / "0_000000195755.tif", ~TRUTH)
+    (found,) = open_test_sets(f"defacto:{tmp_path}")
+    assert [sample.kind for sample in found.samples] == ["splice", "copy-move", "removal"] and not found.defects
+    assert {sample.source for sample in found.samples} == {"000000195755"} and len(set(ids(found.samples))) == 3
+    for sample in found.samples:
+        assert np.array_equal(found.read_mask(sample), TRUTH)
 
 
 def test_coverage_as_released():
