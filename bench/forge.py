@@ -259,14 +259,17 @@ def copy_move(
     *,
     angle: float = 0.0,
     scale: float = 1.0,
+    shear: float = 0.0,
+    mirror: bool = False,
     shift: tuple[int, int] = (0, 0),
     feather: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Copy the masked part elsewhere in the same photo; returns the image, the target mask and the source
     mask.
 
-    The part is turned by `angle` degrees counter-clockwise and scaled about its bounding box's centre, then
-    moved by `shift` (rows, columns). Only the target is changed: it is the ground truth. The source mask
+    About its bounding box's centre the part is mirrored (left to right), sheared (a row moves right by `shear`
+    times its distance below the centre), turned by `angle` degrees counter-clockwise and scaled, in this order,
+    then moved by `shift` (rows, columns). Only the target is changed: it is the ground truth. The source mask
     holds the original pixels that were copied and are still seen (a target that overlaps its source hides
     part of it).
     """
@@ -275,7 +278,7 @@ def copy_move(
     if not rows.size:
         raise ValueError("nothing to copy: the mask is empty")
     centre = ((rows[0] + rows[-1]) / 2, (columns[0] + columns[-1]) / 2)
-    moved, target = _transform(rgb, mask, centre, angle, scale, shift)
+    moved, target = _transform(rgb, mask, centre, angle, scale, shear, mirror, shift)
     return _blend(rgb, moved, target, feather), target, mask & ~target
 
 
@@ -359,9 +362,11 @@ def _transform(
     centre: tuple[float, float],
     angle: float,
     scale: float,
+    shear: float,
+    mirror: bool,
     shift: tuple[int, int],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Photo and mask turned and scaled about `centre` and moved, bilinear to 1/32 pixel (integer
+    """Photo and mask after an affine map about `centre` (see `copy_move`), bilinear to 1/32 pixel (integer
     arithmetic)."""
     height, width = mask.shape
     turn = math.radians(angle)
@@ -369,8 +374,10 @@ def _transform(
     y = np.arange(height)[:, None] - shift[0] - centre[0]
     x = np.arange(width)[None, :] - shift[1] - centre[1]
     # Where each output pixel comes from; rows grow downwards, hence the signs of a counter-clockwise turn.
-    source_x = np.rint(32 * (cosine * x - sine * y + centre[1])).astype(np.int32)
-    source_y = np.rint(32 * (sine * x + cosine * y + centre[0])).astype(np.int32)
+    down = sine * x + cosine * y
+    right = cosine * x - sine * y - shear * down
+    source_x = np.rint(32 * ((-right if mirror else right) + centre[1])).astype(np.int32)
+    source_y = np.rint(32 * (down + centre[0])).astype(np.int32)
     whole = np.clip(np.stack([source_x >> 5, source_y >> 5], axis=2), -32768, 32767).astype(np.int16)
     part = ((source_y & 31) * 32 + (source_x & 31)).astype(np.uint16)
     moved = cv2.remap(rgb, whole, part, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -25,6 +25,7 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 KINDS = {"splice": 0.6, "copymove": 0.22, "removal": 0.18}
 AREA = (0.005, 0.5)  # share of the photo that is forged
 WORKING_SIDE = 768  # larger photos are shrunk to this longest side before they are forged: the network sees 512
+TRIES = 5  # at a forgery whose share of the photo lies within AREA; the last one is taken as it is
 LEAST_SIDE = 32  # pixels; smaller photos cannot be forged
 
 
@@ -117,11 +118,15 @@ class Forgeries(Dataset):
             raise IndexError(f"sample {index} of {self.length}")
         cv2.setNumThreads(1)
         rng = np.random.default_rng([*self.seed, index])
-        rgb, mask = present(*forged_photo(self.photos, rng), self.presentation, rng)
-        return {
-            "image": torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))),
-            "mask": torch.from_numpy(np.ascontiguousarray(mask)),
-        }
+        return as_tensors(*present(*forged_photo(self.photos, rng), self.presentation, rng))
+
+
+def as_tensors(rgb: np.ndarray, mask: np.ndarray) -> dict[str, torch.Tensor]:
+    """A sample of a training stream from an image (H, W, 3) and its mask (H, W)."""
+    return {
+        "image": torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))),
+        "mask": torch.from_numpy(np.ascontiguousarray(mask)),
+    }
 
 
 def forged_photo(
@@ -132,24 +137,27 @@ def forged_photo(
     host_index: which photo is forged; None draws one.
 
     A splice (object or shape of another photo, colour matched or not, edge soft or hard), a copy-move (turned, scaled,
-    moved) or a removal; the host and what is put into it went through different camera histories; the result is
-    mostly compressed once more as a whole.
+    sheared, mirrored, moved) or a removal, of a share of the photo within AREA; the host and what is put into it went
+    through different camera histories; the result is mostly compressed once more as a whole.
     """
     kind = rng.choice(list(KINDS), p=list(KINDS.values()))
     host_index = int(rng.integers(len(photos))) if host_index is None else host_index
     host, segments = _photo(photos, host_index, rng)
     host = _history(host, rng, rng.uniform(0.7, 1.25))
     segments = None if segments is None else _resized_labels(segments, host.shape[:2])
-    area = float(np.exp(rng.uniform(*np.log(AREA))))
-    feather = int(rng.choice([0, 0, 1, 2]))
-    if kind == "splice":
-        rgb, truth = _splice(photos, host, area, feather, rng)
-    elif kind == "copymove":
-        rgb, truth = _copy_move(host, segments, area, feather, rng)
-    else:
-        mask = _region(host, segments, rng, min(area, 0.2))
-        method = "exemplar" if rng.random() < 0.5 and mask.mean() < 0.1 else rng.choice(["telea", "ns"])
-        rgb, truth = forge.remove(host, mask, method=str(method), rng=rng, radius=int(rng.integers(2, 6)))
+    for _ in range(TRIES):
+        area = float(np.exp(rng.uniform(*np.log(AREA))))
+        feather = int(rng.choice([0, 0, 1, 2]))
+        if kind == "splice":
+            rgb, truth = _splice(photos, host_index, host, area, feather, rng)
+        elif kind == "copymove":
+            rgb, truth = _copy_move(host, segments, area, feather, rng)
+        else:
+            mask = _region(host, segments, rng, min(area, 0.2))
+            method = "exemplar" if rng.random() < 0.5 and mask.mean() < 0.1 else rng.choice(["telea", "ns"])
+            rgb, truth = forge.remove(host, mask, method=str(method), rng=rng, radius=int(rng.integers(2, 6)))
+        if AREA[0] <= truth.mean() <= AREA[1]:
+            break
     if rng.random() < 0.6:
         rgb = forge.compress(rgb, int(rng.integers(60, 99)), subsampling=str(rng.choice(["4:2:0", "4:4:4"])))
     return rgb, truth
@@ -289,8 +297,12 @@ def _object(segments: np.ndarray, rng: np.random.Generator, area: float) -> np.n
     return mask.astype(bool) if mask.any() else None
 
 
-def _splice(photos: Photos, host: np.ndarray, area: float, feather: int, rng: np.random.Generator):
-    donor, segments = _photo(photos, int(rng.integers(len(photos))), rng)
+def _splice(
+    photos: Photos, host_index: int, host: np.ndarray, area: float, feather: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    index = int(rng.integers(len(photos)))
+    index = (index + 1) % len(photos) if index == host_index else index  # another photo, where there is one
+    donor, segments = _photo(photos, index, rng)
     mask = _region(donor, segments, rng, area)
     # The part is scaled so that it covers about `area` of the host, within what a forger would do.
     wanted = np.sqrt(area * host.shape[0] * host.shape[1] / mask.sum())
@@ -309,19 +321,23 @@ def _splice(photos: Photos, host: np.ndarray, area: float, feather: int, rng: np
     return forge.splice(host, donor, mask, shift=shift, match_colour=colour, feather=feather)
 
 
-def _copy_move(host: np.ndarray, segments: np.ndarray | None, area: float, feather: int, rng: np.random.Generator):
+def _copy_move(
+    host: np.ndarray, segments: np.ndarray | None, area: float, feather: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     mask = _region(host, segments, rng, min(area, 0.2))
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     shift = tuple(
         int(rng.integers(-part[0], max(n - part[-1], 1 - part[0])))
         for part, n in ((rows, host.shape[0]), (columns, host.shape[1]))
     )
-    plain = rng.random() < 0.3
+    plain, sheared = rng.random() < 0.3, rng.random() < 0.3
     rgb, target, _ = forge.copy_move(
         host,
         mask,
         angle=0.0 if plain else rng.uniform(-45, 45),
         scale=1.0 if plain else rng.uniform(0.7, 1.4),
+        shear=rng.uniform(-0.4, 0.4) if sheared and not plain else 0.0,
+        mirror=not plain and rng.random() < 0.3,
         shift=shift,
         feather=feather,
     )

@@ -1,5 +1,6 @@
 """The forging primitives, against brute-force loops, scipy and constructed truths."""
 
+import cv2
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -181,6 +182,28 @@ def test_copy_move_turns_counter_clockwise_and_scales():
         sx = 60 + back[1] * np.cos(turn) - back[0] * np.sin(turn)
         expected = [ndimage.map_coordinates(rgb[:, :, k].astype(float), [[sy], [sx]], order=1)[0] for k in range(3)]
         assert np.abs(image[round(r), round(c)] - expected).max() < 3
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_copy_move_mirrors_shears_turns_and_scales_in_this_order(mirror):
+    """Against OpenCV's affine warp with the product of the four matrices."""
+    rgb = photo(220, 220)
+    source = np.zeros((220, 220), bool)
+    source[40:81, 40:101] = True
+    source[40:60, 40:60] = False  # so that a mirror image differs
+    centre, turn = np.array([70.0, 60.0]), np.radians(25)
+    matrix = 1.1 * np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    matrix = matrix @ np.array([[1, 0.3], [0, 1]]) @ np.diag([-1.0 if mirror else 1.0, 1.0])
+    offset = centre + np.array([60, 70]) - matrix @ centre
+    image, target, _ = forge.copy_move(rgb, source, angle=25, scale=1.1, shear=0.3, mirror=mirror, shift=(70, 60))
+    affine = np.column_stack([matrix, offset])
+    expected = cv2.warpAffine(rgb, affine, (220, 220), flags=cv2.INTER_LINEAR).astype(int)
+    where = cv2.warpAffine(source.astype(np.float32), affine, (220, 220), flags=cv2.INTER_LINEAR) > 0.5
+    assert (where != target).mean() < 1e-3
+    inside = ndimage.binary_erosion(target & where, iterations=2)
+    assert inside.sum() > 1500
+    assert np.abs(image[inside] - expected[inside]).max() <= 4
+    assert np.array_equal(image[~target], rgb[~target])
 
 
 def test_copying_nothing_is_refused():
