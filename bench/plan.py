@@ -21,13 +21,15 @@ from bench.provenance import code_digest
 
 @dataclass(frozen=True)
 class PlannedModel:
-    """A localizer that can run: how it is called in tables, how workers build it, what its results depend on."""
+    """A localizer that can run: how it is called in tables, how workers build it, what its results depend on, and
+    the data sets that it was trained on."""
 
     name: str
     request: str
     identity: str
     weights: str | None
     network: bool
+    trained_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

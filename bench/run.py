@@ -139,7 +139,8 @@ def _plan_models(names: list[str], weights: dict[str, str], device: str):
             skipped[_label(name)] = str(error)
             continue
         network = hasattr(built, "network")
-        planned.append(plan.PlannedModel(_label(name), name, built.identity(), weights.get(name), network))
+        seen = built.card.trained_on if built.trained_on is None else built.trained_on
+        planned.append(plan.PlannedModel(_label(name), name, built.identity(), weights.get(name), network, seen))
     return planned, skipped
 
 
@@ -170,7 +171,8 @@ def _model_record(name: str, planned, skipped: dict[str, str]) -> dict:
     ready, name = {p.name: p for p in planned}, _label(name)
     return {
         "name": name, "title": card.title, "paper": card.paper, "year": card.year, "summary": card.summary,
-        "licence": card.licence, "groups": list(card.groups), "trained_on": list(card.trained_on),
+        "licence": card.licence, "groups": list(card.groups),
+        "trained_on": list(ready[name].trained_on if name in ready else card.trained_on),
         "status": "run" if name in ready else "skipped", "reason": skipped.get(name, ""),
         "identity": ready[name].identity if name in ready else "",
         "own_weights": name in ready and ready[name].weights is not None,

@@ -99,13 +99,15 @@ class Localizer:
     """Base of every localizer. Constructor keywords are its settings, stored under the same attribute names.
 
     A network also takes `weights` (a path, a state dict, or None for the registered file) and `device`, which
-    are not settings, and sets `network` (a torch module) and `weights_digest`. A class that names one of its
+    are not settings, and sets `network` (a torch module) and `weights_digest`, and `trained_on` where a checkpoint
+    names its training sets itself; None stands for those of the card. A class that names one of its
     settings in `argument`, a path, is asked for as NAME:PATH.
     """
 
     card: ModelCard
     argument: str | None = None
     weights_digest: str | None = None
+    trained_on: tuple[str, ...] | None = None
 
     def localize(self, image: ForensicImage) -> ScoreMap:
         """Score map of the image's size. Raises NotApplicable where the method's trace cannot exist."""

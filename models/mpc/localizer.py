@@ -65,7 +65,8 @@ class MPCLocalizer(Localizer):
 class MPCSmall(MPCLocalizer):
     """The checkpoint in models/mpc/weights, whose config names backbone, head and input size.
 
-    A state dict or a file without config is taken as HRFormer-Small with the "catnet" head at 512 x 512.
+    A state dict or a file without config is taken as HRFormer-Small with the "catnet" head at 512 x 512. The config
+    may name the published sets that the network was trained on (`bench train` writes it so).
     """
 
     def __init__(self, weights: str | os.PathLike | Mapping[str, Tensor] | None = None, device: str = "cpu"):
@@ -76,6 +77,7 @@ class MPCSmall(MPCLocalizer):
             )
         checkpoint = read_checkpoint(SHIPPED if weights is None else weights)
         self._load(checkpoint, *_described(checkpoint), device)
+        self.trained_on = _named_sets(checkpoint)
 
 
 @register(
@@ -124,6 +126,16 @@ def _described(checkpoint: Checkpoint) -> tuple[str, str, int]:
             f"known are {', '.join(VARIANTS)}; {', '.join(HEADS)}; and whole numbers of pixels"
         )
     return backbone, head, size
+
+
+def _named_sets(checkpoint: Checkpoint) -> tuple[str, ...] | None:
+    """The training sets that the checkpoint's config names; None where it says nothing."""
+    names = checkpoint.config.get("trained_on")
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise WeightsError(f"{checkpoint.source}: trained_on in its config is {names!r} and not a list of set names")
+    return tuple(names)
 
 
 def _others(backbone: str, head: str) -> dict:
