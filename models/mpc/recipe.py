@@ -17,6 +17,9 @@ from models.mpc.losses import VARIANTS, VIEWS
 
 FOLDER = Path(__file__).parent / "recipes"
 STAGES = ("contrast", "head", "supervised")
+PRECISIONS = ("float32", "bfloat16", "float16")
+OPTIMIZERS = ("adamw", "adam")
+SCHEDULES = ("linear", "plateau", "cosine")
 
 
 class RecipeError(ValueError):
@@ -36,9 +39,12 @@ class Network:
 
 @dataclass(frozen=True)
 class Data:
-    """held_back: share of the photos used for validation only. The rest: `models.mpc.forgeries.Presentation`."""
+    """held_back: share of the photos, and of the photos that the pairs of training sets came from, that are used for
+    validation only. photos: share of the samples that are forged on the fly where there are training sets as well.
+    The rest: `models.mpc.forgeries.Presentation`."""
 
     held_back: float = 0.06
+    photos: float = 0.5
     frame: int = 512
     native: float = 0.25
     least: int = 256
@@ -47,19 +53,27 @@ class Data:
 
 @dataclass(frozen=True)
 class Stage:
-    """What both stages have. crop: side of the training samples in pixels, a multiple of 32.
+    """What both stages have. crop: side of the training samples in pixels, a multiple of 32. batch: samples a step, of
+    all processes together.
 
-    The learning rate rises linearly to `lr` over `warmup` steps, stays, and falls linearly to zero over the last
-    `cooldown` share of the steps; so a training can be continued to another length until it begins to fall.
+    schedule of the learning rate: "linear": it rises linearly to `lr` over `warmup` steps, stays, and falls linearly
+    to zero over the last `cooldown` share of the steps; so a training can be continued to another length until it
+    begins to fall. "plateau" and "cosine", as the released stage 1 and 2: PyTorch's ReduceLROnPlateau (halved after
+    more than three validations without a better held-back AUC, down to 1e-8) and CosineAnnealingLR (a half period of
+    20 validations down to 1e-8), both stepped at every validation.
+    optimizer: "adamw" (released) or "adam" (paper). clip: largest norm of a step's gradient (0: any).
     average: decay of the moving average of the weights, which is what is validated and exported (0: no averaging).
-    precision: "float32" or "bfloat16" (autocast).
+    precision: "float32", or autocast to "bfloat16" or "float16" (the latter with a scaled loss).
     """
 
     steps: int = 1000
     batch: int = 8
     crop: int = 160
+    optimizer: str = "adamw"
     lr: float = 1e-4
     weight_decay: float = 0.01
+    clip: float = 1.0
+    schedule: str = "linear"
     warmup: int = 0
     cooldown: float = 0.0
     average: float = 0.0
@@ -93,10 +107,12 @@ class ClassifierStage(Stage):
 class HeadStage(ClassifierStage):
     """Stage 2, the head alone.
 
+    encoder: which state of stage 1 the head is trained on: the "last", or the "best" by held-back AUC.
     backbone_mode: the frozen encoder has no gradient in either case. "released": it stays in train mode as in the
     authors' code, so batch-norm statistics go on adapting and stochastic depth stays active. "eval": it is fixed.
     """
 
+    encoder: str = "last"
     backbone_mode: str = "released"
 
 
@@ -157,8 +173,9 @@ def make_recipe(table: dict) -> Recipe:
 
 
 def differences(ours: Recipe, theirs: dict) -> list[str]:
-    """`key: here X, there Y` for every key in which a recipe and a stored one (as dict) differ."""
-    here, there = _flat(dataclasses.asdict(ours)), _flat(theirs)
+    """`key: here X, there Y` for every key in which a recipe and a stored one (as dict) differ. A key that was not
+    there yet when the other was stored has its default, which is how it was then."""
+    here, there = _flat(dataclasses.asdict(ours)), _flat(dataclasses.asdict(Recipe())) | _flat(theirs)
     return [
         f"{key}: here {here.get(key, 'absent')}, there {there.get(key, 'absent')}"
         for key in sorted({*here, *there})
@@ -167,7 +184,9 @@ def differences(ours: Recipe, theirs: dict) -> list[str]:
 
 
 def learning_rate(stage: Stage, step: int) -> float:
-    """The learning rate of step 0 .. steps - 1."""
+    """The learning rate of step 0 .. steps - 1; the one to start with where validations decide."""
+    if stage.schedule != "linear":
+        return stage.lr
     rate = stage.lr * min(1.0, (step + 1) / (stage.warmup + 1))
     left = stage.cooldown * stage.steps
     return rate * min(1.0, (stage.steps - step) / left) if left else rate
@@ -207,7 +226,10 @@ def _check(recipe: Recipe) -> None:
         "network.head": (recipe.network.head, HEADS),
         "contrast.variant": (recipe.contrast.variant, VARIANTS),
         "head.backbone_mode": (recipe.head.backbone_mode, ("released", "eval")),
-        **{f"{name}.precision": (recipe.stage(name).precision, ("float32", "bfloat16")) for name in STAGES},
+        "head.encoder": (recipe.head.encoder, ("last", "best")),
+        **{f"{name}.precision": (recipe.stage(name).precision, PRECISIONS) for name in STAGES},
+        **{f"{name}.optimizer": (recipe.stage(name).optimizer, OPTIMIZERS) for name in STAGES},
+        **{f"{name}.schedule": (recipe.stage(name).schedule, SCHEDULES) for name in STAGES},
         **{f"contrast.views[{i}]": (view, VIEWS) for i, view in enumerate(recipe.contrast.views)},
     }
     for key, (value, known) in choices.items():
@@ -225,13 +247,16 @@ def _check(recipe: Recipe) -> None:
             "weight_decay": stage.weight_decay >= 0,
             "warmup": stage.warmup >= 0,
             "cooldown": 0 <= stage.cooldown <= 1,
+            "clip": stage.clip >= 0,
             "average": 0 <= stage.average < 1,
         }
         for key, fine in ranges.items():
             if not fine:
                 raise RecipeError(f"{name}.{key} is out of its range: {getattr(stage, key)!r}")
+        if stage.schedule != "linear" and (stage.warmup or stage.cooldown):
+            raise RecipeError(f'{name}.warmup and {name}.cooldown belong to schedule = "linear"; set them to 0')
     data = recipe.data
-    shares = {"held_back": data.held_back, "native": data.native, "augment": data.augment}
+    shares = {key: getattr(data, key) for key in ("held_back", "photos", "native", "augment")}
     for key, value in shares.items():
         if not 0 <= value <= 1:
             raise RecipeError(f"data.{key} is a share between 0 and 1, got {value!r}")

@@ -1,19 +1,14 @@
-"""MPC's two-stage training: contrastive pre-training of the encoder, then the head on the frozen encoder.
+"""Train MPC in its two stages: contrastive pre-training of the encoder, then the head on the frozen encoder.
 
     python -m bench train mpc --photos DIR --out DIR [--recipe small] [--stage contrast|head|both] [--resume]
 
 Or, to compare with, the whole network by cross-entropy from the start: --stage supervised.
-
-Forgeries are made on the fly from the photos (`models.mpc.forgeries`). The output folder holds `contrast.pt` and
-`head.pt`, or `supervised.pt` (the state of each stage, for --resume), `metrics.csv`, `recipe.json` and at the end
-`mpc.safetensors`, the network in half precision, which `--models mpc` loads.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import dataclasses
 import hashlib
 import json
@@ -22,6 +17,7 @@ import signal
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,15 +25,20 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import f1_score, roc_auc_score
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, ReduceLROnPlateau
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from models.checkpoint import save_checkpoint
-from models.device import compute_device
+from models.mpc.card import write_card
 from models.mpc.forgeries import Forgeries, Photos, Presentation, find_photos
+from models.mpc.log import Log, event_writer
 from models.mpc.losses import focal_loss, labels_at, pixel_contrast
 from models.mpc.network import MPC
+from models.mpc.parallel import Processes, alone, joined_processes
 from models.mpc.recipe import STAGES, Recipe, Stage, differences, learning_rate, read_recipe
+from models.mpc.sets import Mixture, Pairs, PairSamples, open_pairs
+from models.mpc.start import Start, read_start
 
 TWO_STAGES = ("contrast", "head")  # MPC; the stage "supervised" stands alone
 EARLIER = {"contrast": (), "head": ("contrast",), "supervised": ()}  # what a stage builds on
@@ -48,7 +49,44 @@ STREAMS = {
     "calibration": 4,
     "supervised": 1,
 }  # part of the seed: each draws forgeries of its own, but for the two that are alternatives and see the same ones
-COLUMNS = ("stage", "step", "images", "seconds", "lr", "loss", "val_auc", "val_f1", "terms")
+PAIRS = 1  # likewise: pairs are not presented by the random numbers of forgeries
+LAST, BEST = "mpc.safetensors", "mpc_best.safetensors"
+EXPLANATION = """\
+data
+  --photos     Any folder of authentic photos, JPEG, PNG or TIFF: splices, copy-moves and removals are made on the fly,
+               each donor and host with a camera history of its own. A label image X/segments/NAME.png beside
+               X/images/NAME.jpg lends its outlines to the forgeries.
+  --data       Published training sets in their official layout, e.g. casia2:ROOT,tampcoco:ROOT,imd2020:ROOT; an epoch
+               holds each pair as often as in MPC's released script. Test sets are refused. `bench list data` names the
+               sets, `bench data prepare NAME` says how their files lie. Alone, or mixed with --photos (data.photos of
+               the recipe is the photos' share). The trained network's file names its sets, and every report on one of
+               them is marked as contaminated.
+  Held back for validation, and never trained on, is a share of the photos and of the sets' photos (data.held_back).
+
+recipe
+  A TOML file, or a shipped one: small (of the checkpoint in this repository), released (the authors' code), paper
+  (their text where it differs). It holds every choice that decides the result: network, data, and for each stage
+  steps, batch, crop, optimizer, rate and its schedule, precision (float32, or autocast to bfloat16 or float16), loss.
+  models/mpc/recipe.py explains each key. --start takes hrt_base.pth (ImageNet, from the HRFormer repository) for
+  backbone = "base"; it is read without executing code.
+
+what is written into --out
+  contrast.pt, head.pt     or supervised.pt: last state of a stage for --resume, and its best network by held-back AUC
+  metrics.csv              loss, its terms, rate and held-back AUC and F1; --tensorboard also writes event files
+  mpc.safetensors          the network of the last step, for `bench run --models mpc --weights mpc=FILE`
+  mpc_best.safetensors     the best one by held-back AUC
+  mpc.md                   model card: data, licence, seed, hardware, time, command, held-back numbers with intervals
+  recipe.json              the complete recipe
+
+stopping
+  Ctrl-C or SIGTERM finish the step and save; kill -9 loses what came after the last --save-every. The same command
+  with --resume goes on exactly as if it had not been stopped. Nothing is overwritten without --resume.
+
+several GPUs
+  torchrun --nproc-per-node 4 -m bench train mpc --device cuda ...      the batch of the recipe is shared among them
+"""
+FIRST_SCALE = 2.0**10  # of a float16 loss; steps whose gradient overflows are skipped and halve it
+LEAST_SCALE = 2.0**-10  # if it overflows even so, the training has diverged
 
 
 class TrainingError(RuntimeError):
@@ -57,61 +95,81 @@ class TrainingError(RuntimeError):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `bench train mpc`."""
-    parser.add_argument("--photos", required=True, help="folder of authentic photos (with X/images, X/segments)")
+    parser.epilog = EXPLANATION
+    parser.add_argument("--photos", help="folder of authentic photos to forge (with X/images, X/segments)")
+    parser.add_argument("--data", help="training sets: NAME:ROOT, folder:IMAGES,MASKS; joined by commas")
     parser.add_argument("--out", required=True, help="folder for checkpoints, metrics and the trained network")
-    parser.add_argument("--stage", choices=(*STAGES, "both"), default="both", help="default: both")
+    parser.add_argument(
+        "--stage", choices=(*STAGES, "both"), default="both", help="contrast, then head; or both (default)"
+    )
     parser.add_argument("--recipe", default="small", help="TOML file or name of a shipped recipe (default: small)")
     parser.add_argument("--steps", type=int, help="steps of each stage instead of the recipe's")
     parser.add_argument("--seed", type=int, help="seed instead of the recipe's")
+    parser.add_argument("--start", metavar="FILE", help="ImageNet HRFormer checkpoint (hrt_base.pth) to start from")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:N")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda (torchrun: one each) or cuda:N")
     parser.add_argument("--workers", type=int, help="processes that make forgeries (default: CPU cores - 1, 1 to 8)")
     parser.add_argument("--save-every", type=int, default=100, help="steps between checkpoints (default: 100)")
     parser.add_argument("--validate-every", type=int, default=100, help="steps between validations (default: 100)")
     parser.add_argument("--validation-samples", type=int, default=64, help="held-back forgeries used (default: 64)")
+    parser.add_argument("--tensorboard", action="store_true", help="also write event files into --out/tensorboard")
+    parser.add_argument("--licence", default="unknown", help="licence of the photos, for the model card")
 
 
 def main(args: argparse.Namespace) -> int:
     """Train as the options say. Returns 0, or 128 + the signal's number when stopped by one, everything saved.
 
-    Raises RecipeError, PhotoError, DeviceError or TrainingError, with a message for the user.
+    Raises RecipeError, PhotoError, PairError, DataError, DeviceError, WeightsError, LogError or TrainingError, with a
+    message for the user.
     """
     recipe = read_recipe(args.recipe).replaced(args.steps, args.seed)
-    device = compute_device(args.device)
-    photos = find_photos(args.photos)
-    for file, problem in photos.defects:
-        print(f"left out: {file}: {problem}", file=sys.stderr)
-    if photos.defects:
-        print(f"{len(photos.defects)} photos left out, training on the other {len(photos)}", file=sys.stderr)
-    training = Training(
-        recipe,
-        photos,
-        Path(args.out),
-        device=device,
-        workers=args.workers if args.workers is not None else min(8, max(1, (os.cpu_count() or 1) - 1)),
-        save_every=args.save_every,
-        validate_every=args.validate_every,
-        validation_samples=args.validation_samples,
-    )
-    stages = TWO_STAGES if args.stage == "both" else (args.stage,)
-    training.claim(stages, args.resume)
-    with _stop_signals() as stop:
-        for stage in stages:
-            if not training.run(stage, stop):
-                print(f"stopped and saved; go on with --resume ({training.out})", file=sys.stderr)
-                return 128 + stop.signal
-    if stages[-1] != "contrast":
-        print(f"trained network: {training.export(stages[-1])}")
+    if not args.photos and not args.data:
+        raise TrainingError("nothing to train on: give a folder of photos (--photos), training sets (--data), or both")
+    if args.tensorboard:
+        event_writer()
+    with joined_processes(args.device) as processes:
+        training = Training(
+            recipe,
+            find_photos(args.photos) if args.photos else None,
+            Path(args.out),
+            pairs=open_pairs(args.data) if args.data else None,
+            start=read_start(args.start, recipe.network.backbone) if args.start else None,
+            device=processes.device,
+            workers=args.workers if args.workers is not None else min(8, max(1, (os.cpu_count() or 1) - 1)),
+            save_every=args.save_every,
+            validate_every=args.validate_every,
+            validation_samples=args.validation_samples,
+            tensorboard=args.tensorboard,
+            processes=processes,
+        )
+        stages = TWO_STAGES if args.stage == "both" else (args.stage,)
+        training.claim(stages, args.resume)
+        if processes.first:
+            for line in training.remarks():
+                print(line, file=sys.stderr)
+        with _stop_signals() as stop:
+            for stage in stages:
+                if not training.run(stage, stop):
+                    if processes.first:
+                        print(f"stopped and saved; go on with --resume ({training.out})", file=sys.stderr)
+                    return 128 + (stop.signal or signal.SIGTERM)
+        if stages[-1] != "contrast" and processes.first:
+            print(f"trained network: {training.export(stages[-1])}")
+            print(f"model card: {write_card(training, stages[-1], args.licence)}")
     return 0
 
 
 class Training:
-    """One output folder being trained in. Everything random is a function of the recipe's seed and the step."""
+    """One output folder being trained in. Everything random is a function of the recipe's seed and the step.
+
+    photos: forged on the fly. pairs: of training sets. One of them may be None. start: what the encoder starts from.
+    outcomes: of the stages that `run` was called for.
+    """
 
     def __init__(
         self,
         recipe: Recipe,
-        photos: Photos,
+        photos: Photos | None,
         out: Path,
         *,
         device: torch.device,
@@ -119,21 +177,57 @@ class Training:
         save_every: int,
         validate_every: int,
         validation_samples: int,
+        pairs: Pairs | None = None,
+        start: Start | None = None,
+        tensorboard: bool = False,
+        processes: Processes | None = None,
     ):
         self.recipe, self.out, self.device, self.workers = recipe, out, device, workers
         self.save_every, self.validate_every = save_every, validate_every
         self.validation_samples = validation_samples
-        self.photos, self.held_back = photos.split(recipe.data.held_back)
-        names = "\n".join(file.name for file in self.photos.files)
-        self.photo_digest = hashlib.sha256(names.encode()).hexdigest()
+        self.start, self.tensorboard = start, tensorboard
+        self.processes = processes or alone(device)
+        self.outcomes: dict[str, Outcome] = {}
+        self.defects = photos.defects if photos else ()
+        self.photos, self.held_back = photos.split(recipe.data.held_back) if photos else (None, None)
+        self.pairs, self.held_back_pairs = pairs.split(recipe.data.held_back) if pairs else (None, None)
+        names = "\n".join(file.name for file in self.photos.files) if photos else ""
+        files = f"{names}\n{pairs.files}" if pairs else names
+        self.photo_digest = hashlib.sha256(files.encode()).hexdigest()
+
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """Names of the data sets whose images are trained on; results on them mean nothing."""
+        return self.pairs.names if self.pairs else ()
+
+    def remarks(self) -> list[str]:
+        """What the user should know before the first step: what is left out of the data, and what of --start."""
+        lines = [f"left out: {file}: {problem}" for file, problem in self.defects]
+        if lines:
+            lines.append(
+                f"{len(lines)} photos left out, training on the other {len(self.photos) + len(self.held_back)}"
+            )
+        for test_set, repeat in zip(self.pairs.sets, self.pairs.repeats, strict=True) if self.pairs else ():
+            defects = test_set.defects
+            lines += [f"left out: {test_set.name}/{defect.file}: {defect.problem}" for defect in defects[:5]]
+            more = f", {len(defects)} files left out" if defects else ""
+            lines.append(f"{test_set.name}: each pair {repeat} times an epoch{more}")
+        return lines if self.start is None else [*lines, self.start.describe()]
 
     def claim(self, stages: tuple[str, ...], resume: bool) -> None:
         """Make the output folder ours, or say why not: nothing in it is ever overwritten without --resume.
 
         Raises TrainingError when a stage has a checkpoint and `resume` is false, when a checkpoint belongs to another
-        recipe or other photos, when stage "head" has no trained encoder to start from, or when the folder holds the
-        other kind of training, whose network would be replaced.
+        recipe, start or other data, when stage "head" has no trained encoder to start from, when the folder holds the
+        other kind of training, whose network would be replaced, or when a batch cannot be shared by the processes.
         """
+        for stage in stages:
+            batch, count = self.recipe.stage(stage).batch, self.processes.count
+            if batch % count or batch // count < 2:
+                raise TrainingError(
+                    f"{stage}.batch of {batch} cannot be shared by {count} processes; make it a multiple of {count} "
+                    f"with at least two samples each (batch normalization), e.g. {max(2, -(-batch // count)) * count}"
+                )
         self.out.mkdir(parents=True, exist_ok=True)
         for stage in stages:
             if not self._file(stage).exists():
@@ -146,35 +240,24 @@ class Training:
                 raise TrainingError(f"{self.out} holds a training of --stage {other}; give another --out")
         if stages[0] == "head":
             self._trained_encoder()
-        recipe = json.dumps(dataclasses.asdict(self.recipe), indent=2) + "\n"
-        _replace(self.out / "recipe.json", recipe.encode())
+        self.processes.wait()  # until all have looked
+        if self.processes.first:
+            recipe = json.dumps(dataclasses.asdict(self.recipe), indent=2) + "\n"
+            _replace(self.out / "recipe.json", recipe.encode())
 
     def run(self, stage: str, stop: Stop) -> bool:
         """Train one stage to its last step, from its checkpoint if there is one. False when `stop` was set."""
         settings = self.recipe.stage(stage)
-        network = self._fresh_network()
-        if stage == "head":
-            network.encoder.load_state_dict(self._trained_encoder())
-        network.to(self.device)
-        trained = {"contrast": network.encoder, "head": network.decoder, "supervised": network}[stage]
-        network.requires_grad_(False)
-        trained.requires_grad_(True)
-        average = copy.deepcopy(network).eval()
-        optimizer = torch.optim.AdamW(trained.parameters(), settings.lr, weight_decay=settings.weight_decay)
-        done = 0
-        if self._file(stage).exists():
-            state = self._read(stage)
-            network.load_state_dict(state["network"])
-            average.load_state_dict(state["average"])
-            optimizer.load_state_dict(state["optimizer"])
-            done = state["step"]
-        log = _Log(self.out / "metrics.csv", stage, done)
+        state = self._begin(stage)
+        done, processes = state.step, self.processes
+        log = Log(self.out if processes.first else None, stage, done, self.tensorboard)
         batches = self._batches(stage, done)
-        bar = tqdm(total=settings.steps, initial=done, desc=stage, unit="step", disable=None, mininterval=1.0)
+        silent = None if processes.first else True  # None: where there is no terminal
+        bar = tqdm(total=settings.steps, initial=done, desc=stage, unit="step", disable=silent, mininterval=1.0)
         started = time.monotonic() - log.seconds
         with log, bar:
             for step in range(done, settings.steps):
-                if stop.requested:
+                if processes.any(stop.requested):
                     break
                 try:
                     batch = next(batches)
@@ -182,49 +265,108 @@ class Training:
                     if stop.requested:
                         break
                     raise
-                loss, terms = self._step(stage, settings, step, network, trained, optimizer, batch)
-                _update_average(average, network, min(settings.average, (1 + step) / (10 + step)))
-                done = step + 1
-                last = done == settings.steps
-                row = {"step": done, "images": done * settings.batch, "loss": loss, "terms": json.dumps(terms)}
-                row |= {"lr": learning_rate(settings, step), "seconds": round(time.monotonic() - started, 2)}
-                if done % self.validate_every == 0 or last:
-                    row["val_auc"], row["val_f1"] = self._validate(stage, average)
-                    bar.write(f"{stage} {done}: held-back AUC {row['val_auc']:.3f}, F1 {row['val_f1']:.3f}")
+                if state.scheduler is None:
+                    state.set_rate(learning_rate(settings, step))
+                rate = state.rate
+                loss, terms = self._step(stage, settings, step, state, batch)
+                _update_average(state.average, state.network, min(settings.average, (1 + step) / (10 + step)))
+                state.step = step + 1
+                last = state.step == settings.steps
+                row = {"step": state.step, "images": state.step * settings.batch, "loss": loss, "terms": terms}
+                row |= {"lr": rate, "seconds": round(time.monotonic() - started, 2)}
+                if state.step % self.validate_every == 0 or last:
+                    row["val_auc"], row["val_f1"] = self._judge(stage, state)
+                    if processes.first:
+                        bar.write(f"{stage} {state.step}: held-back AUC {row['val_auc']:.3f}, F1 {row['val_f1']:.3f}")
                 log.write(row)
                 bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
                 bar.update()
-                if done % self.save_every == 0 and not last:
-                    self._save(stage, done, network, average, optimizer)
-            self._save(stage, done, network, average, optimizer)
-        return done == settings.steps
+                if state.step % self.save_every == 0 and not last:
+                    self._save(stage, state)
+            self._save(stage, state)
+        processes.wait()  # the first one's checkpoint is what all begin the next stage with
+        self.outcomes[stage] = Outcome(state.step, state.best and (state.best["step"], state.best["auc"]), state.start)
+        return state.step == settings.steps
+
+    def _begin(self, stage: str) -> State:
+        """Where a stage starts: at its checkpoint, or at step 0."""
+        settings = self.recipe.stage(stage)
+        network, start = self._fresh_network(), None
+        if stage == "head":
+            encoder, start = self._trained_encoder()
+            network.encoder.load_state_dict(encoder)
+        elif self.start is not None:
+            self.start.apply(network.encoder)
+            start = {"file": self.start.file, "sha256": self.start.digest}
+        network.to(self.device)
+        trained = {"contrast": network.encoder, "head": network.decoder, "supervised": network}[stage]
+        network.requires_grad_(False)
+        trained.requires_grad_(True)
+        optimizer = _optimizer(settings, trained)
+        state = State(
+            network,
+            copy.deepcopy(network).eval(),
+            trained,
+            # terms of the contrast are left out where an image has no pixel for them
+            self.processes.parallel(trained, partly=stage == "contrast"),
+            optimizer,
+            _scheduler(settings, optimizer),
+            torch.amp.GradScaler(self.device.type, FIRST_SCALE, enabled=settings.precision == "float16"),
+            start=start,
+        )
+        if self._file(stage).exists():
+            content = self._read(stage)
+            state.load(content)
+            if content.get("processes", 1) != self.processes.count and self.processes.first:
+                print(
+                    f"{self._file(stage)} is by {content.get('processes', 1)} processes, this is "
+                    f"{self.processes.count}: the training goes on, but not as it would have there",
+                    file=sys.stderr,
+                )
+        return state
+
+    def _judge(self, stage: str, state: State) -> tuple[float, float]:
+        """Validate, remember the best network, and let a schedule that asks for it know. Held-back AUC and F1."""
+        values = self._validate(stage, state.average) if self.processes.first else (0.0, 0.0)
+        auc, f1 = (self.processes.from_first(value) for value in values)
+        if auc > (state.best["auc"] if state.best else 0.0):
+            average = {name: value.detach().cpu().clone() for name, value in state.average.state_dict().items()}
+            state.best = {"step": state.step, "auc": auc, "network": average}
+        if isinstance(state.scheduler, ReduceLROnPlateau):
+            state.scheduler.step(auc)
+        elif state.scheduler is not None:
+            state.scheduler.step()
+        return auc, f1
 
     def export(self, stage: str) -> Path:
-        """The averaged network of a finished stage, "head" or "supervised", as half-precision safetensors, as
-        `build("mpc", weights=...)` wants it. Returns the file."""
-        network = self._fresh_network().to(self.device).eval()
-        network.load_state_dict(self._read(stage)["average"])
-        if self.recipe.stage(stage).calibration:
-            self._calibrate(network, self.recipe.stage(stage).calibration)
+        """Write the last averaged network of a finished stage, "head" or "supervised", and the best one by held-back
+        AUC, as half-precision safetensors, as `build("mpc", weights=...)` wants it. Returns the file of the last."""
+        state, samples = self._read(stage), self.recipe.stage(stage).calibration
+        found = {LAST: state["average"]} | ({BEST: state["best"]["network"]} if state.get("best") else {})
         config = {
             "backbone": self.recipe.network.backbone,
             "head": self.recipe.network.head,
             "input_size": self.recipe.network.input_size,
+            "trained_on": list(self.trained_on),
         }
-        file = self.out / "mpc.safetensors"
-        save_checkpoint(file, network, config)
-        return file
+        for name, tensors in found.items():
+            network = self._fresh_network().to(self.device).eval()
+            network.load_state_dict(tensors)
+            if samples:
+                self._calibrate(network, samples)
+            save_checkpoint(self.out / name, network, config)
+        return self.out / LAST
 
     @torch.inference_mode()
-    def _calibrate(self, network: MPC, forgeries: int) -> None:
-        """Shift the head's last bias so that logit 0 is the threshold of the best mean F1 on so many forgeries of
-        training photos, shown whole and at the size of inference."""
+    def _calibrate(self, network: MPC, length: int) -> None:
+        """Shift the head's last bias so that logit 0 is the threshold of the best mean F1 on so many training samples,
+        shown whole and at the size of inference."""
         side = self.recipe.network.input_size
         how = Presentation(side, native=0.0, least=side, crop=side, augment=self.recipe.data.augment)
-        stream = (self.recipe.seed, STREAMS["calibration"])
-        samples = Forgeries(self.photos, how, stream, forgeries)
+        samples = self._samples(self.photos, self.pairs, "calibration", how, length)
         logits, truths = [], []
-        for sample in samples:
+        for index in range(len(samples)):
+            sample = samples[index]
             found = network(sample["image"][None].to(self.device).float() / 255)[:, 0].cpu()
             logits.append(found.flatten())
             truths.append(labels_at(sample["mask"][None], found.shape[1:]).flatten())
@@ -235,54 +377,69 @@ class Training:
         torch.manual_seed(self.recipe.seed)
         return MPC(self.recipe.network.backbone, self.recipe.network.head, self.recipe.network.drop_path)
 
-    def _step(self, stage: str, settings: Stage, step: int, network: MPC, trained: nn.Module, optimizer, batch):
-        """One optimizer step. Returns the loss and its parts."""
-        torch.manual_seed(_step_seed(self.recipe.seed, stage, step))
-        images = batch["image"].to(self.device).float() / 255
-        mask = batch["mask"].to(self.device)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(settings, step)
-        network.train()
+    def _step(self, stage: str, settings: Stage, step: int, state: State, batch: dict) -> tuple[float, dict]:
+        """One optimizer step. Returns the loss and its parts (of this process's share of the batch)."""
+        torch.manual_seed(_step_seed(self.recipe.seed, stage, step, self.processes.rank))
+        images = batch["image"].to(self.device, non_blocking=True).float() / 255
+        mask = batch["mask"].to(self.device, non_blocking=True)
+        state.network.train()
         if stage == "head" and settings.backbone_mode == "eval":
-            network.encoder.eval()
-        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16")
-        if stage == "contrast":
-            twice = "modality" in settings.views
-            with autocast:  # both passes in one batch: stochastic depth is drawn per sample
-                features = network.encoder(torch.cat([images, images]) if twice else images)
-            contrast = pixel_contrast(
-                [scale[: len(images)] for scale in features],
-                features[0][len(images) :] if twice else None,
-                mask,
-                variant=settings.variant,
-                views=settings.views,
-                temperature=settings.temperature,
-                samples=settings.samples,
-            )
-            loss, terms = contrast.loss, {name: round(value, 4) for name, value in contrast.terms.items()}
-        else:
-            with autocast:
-                with torch.set_grad_enabled(stage == "supervised"):
-                    fused = network.fuse(network.encoder(images))
-                logits = network.decoder(fused)[:, 0].float()
-            loss, terms = focal_loss(logits, labels_at(mask, logits.shape[1:]), settings.alpha, settings.gamma), {}
-        if not torch.isfinite(loss):
+            state.network.encoder.eval()
+        if stage == "head":
+            self.processes.share_statistics(state.network.encoder)
+        half = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(settings.precision)
+        autocast = torch.autocast(self.device.type, half or torch.bfloat16, enabled=half is not None)
+        loss, terms = getattr(self, f"_{stage}_loss")(settings, state, images, mask, autocast)
+        scaler, optimizer = state.scaler, state.optimizer
+        diverged = scaler.get_scale() < LEAST_SCALE if scaler.is_enabled() else not torch.isfinite(loss)
+        if diverged:
             raise TrainingError(f"the loss of {stage} step {step} is {loss.item()}; lower {stage}.lr in the recipe")
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
-        optimizer.step()
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        if settings.clip:
+            nn.utils.clip_grad_norm_(state.trained.parameters(), settings.clip)
+        scaler.step(optimizer)
+        scaler.update()
         return loss.item(), terms
+
+    def _contrast_loss(self, settings, state: State, images, mask, autocast) -> tuple[torch.Tensor, dict]:
+        twice = "modality" in settings.views
+        with autocast:  # both passes in one batch: stochastic depth is drawn per sample
+            features = state.parallel(torch.cat([images, images]) if twice else images)
+        contrast = pixel_contrast(
+            [scale[: len(images)] for scale in features],
+            features[0][len(images) :] if twice else None,
+            mask,
+            variant=settings.variant,
+            views=settings.views,
+            temperature=settings.temperature,
+            samples=settings.samples,
+        )
+        return contrast.loss, {name: round(value, 4) for name, value in contrast.terms.items()}
+
+    def _head_loss(self, settings, state: State, images, mask, autocast) -> tuple[torch.Tensor, dict]:
+        with autocast:
+            with torch.no_grad():
+                fused = state.network.fuse(state.network.encoder(images))
+            logits = state.parallel(fused)[:, 0].float()
+        return focal_loss(logits, labels_at(mask, logits.shape[1:]), settings.alpha, settings.gamma), {}
+
+    def _supervised_loss(self, settings, state: State, images, mask, autocast) -> tuple[torch.Tensor, dict]:
+        with autocast:
+            logits = state.parallel(images)[:, 0].float()
+        return focal_loss(logits, labels_at(mask, logits.shape[1:]), settings.alpha, settings.gamma), {}
 
     @torch.inference_mode()
     def _validate(self, stage: str, network: MPC) -> tuple[float, float]:
-        """Mean per-image pixel AUC and F1 (p > 0.5) on forgeries of held-back photos, at the network's stride 4.
+        """Mean per-image pixel AUC and F1 (p > 0.5) on held-back forgeries and pairs, at the network's stride 4.
 
         There is no head in the contrast stage: as in the released code, spherical 2-means of the fused features, of
         which the larger cluster is called pristine.
         """
         settings = self.recipe.stage(stage)
-        samples = self._forgeries(self.held_back, "validation", self.validation_samples, settings.crop)
+        how = self._presentation(settings)
+        samples = self._samples(self.held_back, self.held_back_pairs, "validation", how, self.validation_samples)
         areas, scores = [], []
         for batch in DataLoader(samples, settings.batch, num_workers=0):
             fused = network.fuse(network.encoder(batch["image"].to(self.device).float() / 255))
@@ -299,21 +456,34 @@ class Training:
             return float("nan"), float("nan")
         return sum(areas) / len(areas), sum(scores) / len(scores)
 
-    def _forgeries(self, photos: Photos, stream: str, length: int, crop: int) -> Forgeries:
+    def _presentation(self, settings: Stage) -> Presentation:
         data = self.recipe.data
-        how = Presentation(data.frame, data.native, data.least, crop, data.augment)
-        return Forgeries(photos, how, (self.recipe.seed, STREAMS[stream]), length)
+        return Presentation(data.frame, data.native, data.least, settings.crop, data.augment)
+
+    def _samples(
+        self, photos: Photos | None, pairs: Pairs | None, stream: str, how: Presentation, length: int
+    ) -> Dataset:
+        """A stream of samples of one side, training or held back."""
+        seed = (self.recipe.seed, STREAMS[stream])
+        forged = Forgeries(photos, how, seed, length) if photos else None
+        paired = PairSamples(pairs, how, (*seed, PAIRS), length) if pairs else None
+        if forged is None or paired is None:
+            return paired if forged is None else forged
+        return Mixture(forged, paired, self.recipe.data.photos, length)
 
     def _batches(self, stage: str, done: int):
-        """Batches from step `done` on: batch k holds the samples k * size .. (k + 1) * size - 1 of the stream."""
+        """This process's shares of the batches from step `done` on: batch k holds the samples k * size ..
+        (k + 1) * size - 1 of the stream, dealt in order to the processes."""
         settings = self.recipe.stage(stage)
-        size = settings.batch
-        samples = self._forgeries(self.photos, stage, settings.steps * size, settings.crop)
+        size, share = settings.batch, self.processes.share(settings.batch)
+        how = self._presentation(settings)
+        first = self.processes.rank * share
         loader = DataLoader(
-            samples,
-            batch_sampler=[range(k * size, (k + 1) * size) for k in range(done, settings.steps)],
+            self._samples(self.photos, self.pairs, stage, how, settings.steps * size),
+            batch_sampler=[range(k * size + first, k * size + first + share) for k in range(done, settings.steps)],
             num_workers=self.workers,
             prefetch_factor=3 if self.workers else None,
+            pin_memory=self.device.type == "cuda",
             worker_init_fn=_start_worker if self.workers else None,
         )
         return iter(loader)
@@ -321,18 +491,19 @@ class Training:
     def _file(self, stage: str) -> Path:
         return self.out / f"{stage}.pt"
 
-    def _save(self, stage: str, step: int, network: MPC, average: MPC, optimizer: torch.optim.Optimizer) -> None:
-        state = {
+    def _save(self, stage: str, state: State) -> None:
+        if not self.processes.first:
+            return
+        content = {
             "stage": stage,
-            "step": step,
             "recipe": json.dumps(dataclasses.asdict(self.recipe)),
             "photos": self.photo_digest,
-            "network": network.state_dict(),
-            "average": average.state_dict(),
-            "optimizer": optimizer.state_dict(),
+            "validation": [self.validate_every, self.validation_samples],
+            "processes": self.processes.count,
+            **state.content(),
         }
         temporary = self._file(stage).with_suffix(".pt.part")
-        torch.save(state, temporary)
+        torch.save(content, temporary)
         os.replace(temporary, self._file(stage))
 
     def _read(self, stage: str) -> dict:
@@ -354,7 +525,20 @@ class Training:
         if found:
             raise TrainingError(f"{file} is of another recipe ({'; '.join(found)}); give another --out")
         if state["photos"] != self.photo_digest:
-            raise TrainingError(f"{file} was trained on other photos; give its --photos, or another --out")
+            raise TrainingError(
+                f"{file} was trained on other photos or sets; give its --photos and --data, or another --out"
+            )
+        started = state.get("start")
+        if stage != "head" and self.start and (not started or started["sha256"] != self.start.digest):
+            other = f"from {started['file']} ({started['sha256'][:12]})" if started else "from random weights"
+            raise TrainingError(f"{file} was started {other} and not from {self.start.file}; leave --start out")
+        validation = [self.validate_every, self.validation_samples]
+        if self.recipe.stage(stage).schedule != "linear" and state.get("validation") not in (None, validation):
+            every, samples = state["validation"]
+            raise TrainingError(
+                f"{file}: validations decide its learning rate; give --validate-every {every} "
+                f"--validation-samples {samples} as before, or another --out"
+            )
 
     def _same_so_far(self, stage: str, theirs: dict, done: int) -> bool:
         """Whether another number of steps would have changed nothing yet: the learning rate had not begun to fall."""
@@ -364,8 +548,11 @@ class Training:
             learning_rate(settings, step) == learning_rate(other, step) for step in range(done)
         )
 
-    def _trained_encoder(self) -> dict[str, torch.Tensor]:
-        """The averaged encoder of the finished stage 1. Raises TrainingError when it is not finished."""
+    def _trained_encoder(self) -> tuple[dict[str, torch.Tensor], dict | None]:
+        """The averaged encoder of the finished stage 1, its last or best state as the recipe says, and its start.
+
+        Raises TrainingError when it is not finished.
+        """
         if not self._file("contrast").exists():
             raise TrainingError(f"{self._file('contrast')} is missing; train --stage contrast first, with this --out")
         state = self._read("contrast")
@@ -375,8 +562,24 @@ class Training:
                 f"{self._file('contrast')} is at step {state['step']} of {self.recipe.contrast.steps}; "
                 "finish it with --stage contrast --resume"
             )
-        prefix = "encoder."
-        return {k.removeprefix(prefix): v for k, v in state["average"].items() if k.startswith(prefix)}
+        best = self.recipe.head.encoder == "best" and state.get("best")
+        tensors, prefix = state["best"]["network"] if best else state["average"], "encoder."
+        encoder = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        return encoder, state.get("start")
+
+
+def _optimizer(settings: Stage, trained: nn.Module) -> torch.optim.Optimizer:
+    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[settings.optimizer]
+    return kind(trained.parameters(), settings.lr, weight_decay=settings.weight_decay)
+
+
+def _scheduler(settings: Stage, optimizer: torch.optim.Optimizer) -> LRScheduler | None:
+    """What changes the rate at validations, with the numbers of the released scripts."""
+    if settings.schedule == "plateau":
+        return ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=3, min_lr=1e-8)
+    if settings.schedule == "cosine":
+        return CosineAnnealingLR(optimizer, T_max=20, eta_min=1e-8)
+    return None
 
 
 def best_threshold(logits: torch.Tensor, truth: torch.Tensor, candidates: int = 199) -> float:
@@ -414,6 +617,56 @@ def two_means(features: torch.Tensor, rounds: int = 10) -> torch.Tensor:
     return (0.5 + (cosines[:, smaller] - cosines[:, 1 - smaller]) / 4).view(features.shape[1:])
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How a stage ended: its step, (step, AUC) of its best validation, and what the encoder started from (`State`)."""
+
+    step: int
+    best: tuple[int, float] | None
+    start: dict | None
+
+
+@dataclass
+class State:
+    """What a stage changes from step to step. network: all of it; average: its moving average; trained: the part of
+    the network that has gradients, and `parallel` the same for several processes. scheduler: None where the recipe's
+    schedule is a function of the step. best: step, auc and averaged network (on the CPU) of the best validation so
+    far. start: file and sha256 of the ImageNet checkpoint that the encoder started from, if any."""
+
+    network: MPC
+    average: MPC
+    trained: nn.Module
+    parallel: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: LRScheduler | None
+    scaler: torch.amp.GradScaler
+    step: int = 0
+    best: dict | None = None
+    start: dict | None = None
+
+    @property
+    def rate(self) -> float:
+        """The learning rate."""
+        return self.optimizer.param_groups[0]["lr"]
+
+    def set_rate(self, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def content(self) -> dict:
+        """All of it as tensors and plain values."""
+        keepers = {name: getattr(self, name) for name in ("network", "average", "optimizer", "scheduler", "scaler")}
+        states = {name: keeper.state_dict() for name, keeper in keepers.items() if keeper is not None}
+        return {"step": self.step, "best": self.best, "start": self.start, **states}
+
+    def load(self, content: dict) -> None:
+        """Go on where `content` was taken; of an older version it may lack what had no meaning then."""
+        self.step, self.best, self.start = content["step"], content.get("best"), content.get("start")
+        for name in ("network", "average", "optimizer", "scheduler", "scaler"):
+            if content.get(name):
+                getattr(self, name).load_state_dict(content[name])
+
+
 class Stop:
     """Whether the user or the system asked for an end. signal: its number, 0 before."""
 
@@ -442,35 +695,6 @@ def _stop_signals():
             signal.signal(number, handler)
 
 
-class _Log:
-    """Rows of a stage in metrics.csv; rows after the checkpoint that a resumed training starts from are dropped.
-
-    seconds: what the stage has taken so far.
-    """
-
-    def __init__(self, file: Path, stage: str, done: int):
-        self.stage = stage
-        rows = []
-        if file.exists():
-            with file.open(newline="") as stream:
-                rows = [r for r in csv.DictReader(stream) if r["stage"] != stage or int(r["step"]) <= done]
-        self.seconds = max((float(r["seconds"]) for r in rows if r["stage"] == stage), default=0.0)
-        self.stream = file.open("w", newline="")
-        self.writer = csv.DictWriter(self.stream, COLUMNS)
-        self.writer.writeheader()
-        self.writer.writerows(rows)
-
-    def write(self, row: dict) -> None:
-        self.writer.writerow({"stage": self.stage, **row})
-        self.stream.flush()
-
-    def __enter__(self) -> _Log:
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.stream.close()
-
-
 @torch.no_grad()
 def _update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
     for mean, value in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
@@ -480,9 +704,10 @@ def _update_average(average: nn.Module, network: nn.Module, decay: float) -> Non
             mean.copy_(value)
 
 
-def _step_seed(seed: int, stage: str, step: int) -> int:
-    """Of stochastic depth and of pixel draws; with one for each step there is no generator state to keep."""
-    return int(np.random.SeedSequence([seed, STREAMS[stage], step]).generate_state(1, np.uint32)[0])
+def _step_seed(seed: int, stage: str, step: int, rank: int = 0) -> int:
+    """Of stochastic depth and pixel draws; with one for each step and process there is no generator state to keep."""
+    coordinates = [seed, STREAMS[stage], step] + ([rank] if rank else [])
+    return int(np.random.SeedSequence(coordinates).generate_state(1, np.uint32)[0])
 
 
 def _start_worker(_: int) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
+import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,12 +21,16 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, roc_auc_score
+from torch import nn
 
+from bench import cli
 from bench.image import ForensicImage
+from bench.report import contaminated
 from models import build
 from models.device import DeviceError
 from models.mpc import train
+from models.mpc.backbone import VARIANTS, HRFormer, Variant
 from models.mpc.forgeries import (
     Forgeries,
     PhotoError,
@@ -33,13 +40,18 @@ from models.mpc.forgeries import (
     forged_photo,
     present,
 )
+from models.mpc.log import LogError
 from models.mpc.network import MPC
-from models.mpc.recipe import RecipeError, learning_rate, read_recipe
+from models.mpc.recipe import FOLDER, Network, RecipeError, learning_rate, read_recipe
+from models.mpc.sets import PairSamples
 
 ROOT = Path(__file__).parents[2]
+# Half the depth of the smallest real one: what takes time here is the number of tensors, not their size.
+MICRO = Variant(channels=(8, 16, 32, 64), heads=(1, 2, 4, 8), modules=(1, 1, 1))
 TINY = """
 seed = 3
 [network]
+backbone = "micro"
 drop_path = 0.3
 input_size = 96
 [data]
@@ -58,6 +70,14 @@ batch = 2
 crop = 32
 lr = 1e-3
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def micro():
+    """The backbone "micro" exists in this module's tests."""
+    VARIANTS["micro"] = MICRO
+    yield
+    del VARIANTS["micro"]
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +145,7 @@ def test_both_stages_train_what_they_should(trained):
     contrast, head = state(trained, "contrast"), state(trained, "head")
     assert (contrast["step"], head["step"]) == (3, 2)
     torch.manual_seed(3)
-    start = MPC("small", "catnet", 0.3).state_dict()
+    start = MPC("micro", "catnet", 0.3).state_dict()
     encoder = [k for k in start if k.startswith("encoder.") and start[k].is_floating_point()]
     weights = [k for k in encoder if "running_" not in k]
     statistics = [k for k in encoder if "running_" in k]
@@ -169,7 +189,7 @@ def test_exported_network_is_the_average_in_half_precision(trained):
     localizer = build("mpc", weights=file)
     assert localizer.input_size == 96
     rgb = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    reference = MPC("small", "catnet").eval()
+    reference = MPC("micro", "catnet").eval()
     reference.load_state_dict(average)
     shown = torch.from_numpy(cv2.resize(rgb, (96, 96)).transpose(2, 0, 1)[None] / np.float32(255))
     with torch.inference_mode():
@@ -211,7 +231,7 @@ def test_resumed_training_equals_the_uninterrupted_one(
 def test_killed_process_resumes_from_its_last_checkpoint(photo_folder, tmp_path):
     """SIGTERM: the step is finished and saved, the exit code is 143; then --resume goes on from there."""
     recipe = tmp_path / "long.toml"
-    recipe.write_text(TINY.replace("steps = 3", "steps = 500"))
+    recipe.write_text(TINY.replace("steps = 3", "steps = 500").replace("micro", "tiny"))
     out = tmp_path / "out"
     command = [sys.executable, "-m", "bench", "train", "mpc", "--photos", photo_folder, "--out", out]
     command += ["--recipe", recipe, "--stage", "contrast", "--workers", "1", "--save-every", "1000"]
@@ -308,16 +328,16 @@ def test_supervised_training_sees_the_same_forgeries_and_moves_the_whole_network
     seen: dict[str, list] = {"contrast": [], "supervised": []}
     original = train.Training._step
 
-    def watched(self, stage, settings, step, network, trained, optimizer, batch):
+    def watched(self, stage, settings, step, state, batch):
         seen[stage].append(batch["image"])
-        return original(self, stage, settings, step, network, trained, optimizer, batch)
+        return original(self, stage, settings, step, state, batch)
 
     monkeypatch.setattr(train.Training, "_step", watched)
     for stage in seen:
         assert run(photo_folder, tmp_path / stage, recipe, "--stage", stage) == 0
     assert all(torch.equal(a, b) for a, b in zip(seen["contrast"], seen["supervised"], strict=True))
     torch.manual_seed(3)
-    start, end = MPC("small", "catnet", 0.3).state_dict(), state(tmp_path / "supervised", "supervised")["network"]
+    start, end = MPC("micro", "catnet", 0.3).state_dict(), state(tmp_path / "supervised", "supervised")["network"]
     weights = [k for k in start if start[k].is_floating_point() and "running_" not in k]
     for part in ("encoder.", "decoder."):
         names = [k for k in weights if k.startswith(part)]
@@ -347,7 +367,7 @@ def test_best_threshold_is_the_one_that_a_search_with_scikit_learn_finds():
     def mean_f1(threshold):
         return np.mean([f1_score(t, v > threshold) for v, t in zip(logits[:4], truth[:4], strict=True)])
 
-    best = max(mean_f1(t) for t in np.quantile(logits[:4], np.linspace(0.01, 0.99, 300)))
+    best = max(mean_f1(t) for t in np.quantile(logits[:4], np.linspace(0.01, 0.99, 100)))
     assert mean_f1(found) == pytest.approx(best, abs=5e-3)
     assert mean_f1(found) > mean_f1(0.0) + 0.2
 
@@ -371,7 +391,295 @@ def test_two_means_finds_the_smaller_of_two_clusters():
     assert torch.equal(train.two_means(features) > 0.5, forged)
 
 
+# ------------------------------------------------------------------------- best and last, schedules, precision, logs
+
+
+def judged(monkeypatch, *aucs):
+    """Make the validations find these AUCs, one after the other."""
+    answers = iter(aucs)
+    monkeypatch.setattr(train.Training, "_validate", lambda *_: (next(answers), 0.5))
+
+
+def test_the_best_network_by_held_back_auc_is_kept_beside_the_last(photo_folder, recipe_file, tmp_path, monkeypatch):
+    every = ("--validate-every", "1", "--stage")
+    judged(monkeypatch, 0.6, 0.9, 0.7)
+    assert run(photo_folder, tmp_path / "out", recipe_file, *every, "contrast") == 0
+    judged(monkeypatch, 0.6, 0.9)
+    assert run(photo_folder, tmp_path / "two", recipe_file, *every, "contrast", "--steps", "2") == 0
+    found, two = state(tmp_path / "out", "contrast"), state(tmp_path / "two", "contrast")
+    assert (found["step"], found["best"]["step"], found["best"]["auc"]) == (3, 2, 0.9)
+    best, last = found["best"]["network"], found["average"]
+    assert all(torch.equal(best[name], two["average"][name]) for name in best)
+    assert any(not torch.equal(best[name], last[name]) for name in best)
+
+    recipe_file.write_text(TINY + 'encoder = "best"\n')
+    judged(monkeypatch, 0.8, 0.7)
+    assert run(photo_folder, tmp_path / "out", recipe_file, *every, "head") == 0
+    head = state(tmp_path / "out", "head")
+    weights = [k for k in best if k.startswith("encoder.") and "running_" not in k and best[k].is_floating_point()]
+    assert all(torch.equal(head["network"][name], best[name]) for name in weights)
+    for file, tensors in (("mpc.safetensors", head["average"]), ("mpc_best.safetensors", head["best"]["network"])):
+        exported = load_file(tmp_path / "out" / file)
+        assert all(torch.equal(value, tensors[name].to(value.dtype)) for name, value in exported.items())
+    assert head["best"]["step"] == 1 and head["step"] == 2
+
+
+@pytest.mark.parametrize("schedule", ["plateau", "cosine"])
+def test_schedules_of_the_released_scripts_follow_the_validations(
+    photo_folder, recipe_file, tmp_path, monkeypatch, schedule
+):
+    """The rate halves after four validations without a better one; or falls along half a cosine of 20 validations."""
+    text = TINY.replace("steps = 3", "steps = 8").replace("warmup = 1", f'schedule = "{schedule}"\nlr = 1e-3')
+    recipe_file.write_text(text)
+    words = ("--stage", "contrast", "--validate-every", "1")
+    judged(monkeypatch, *[0.5] * 8)
+    assert run(photo_folder, tmp_path / "whole", recipe_file, *words) == 0
+    rates = [float(row["lr"]) for row in metrics(tmp_path / "whole")]
+    if schedule == "plateau":
+        assert rates == pytest.approx([1e-3] * 5 + [5e-4] * 3)
+    else:
+        assert rates == pytest.approx([1e-8 + (1e-3 - 1e-8) * (1 + math.cos(math.pi * k / 20)) / 2 for k in range(8)])
+
+    judged(monkeypatch, *[0.5] * 8)
+    monkeypatch.setattr(train.Training, "_step", dying_at("contrast", 6))
+    with pytest.raises(KeyboardInterrupt):
+        run(photo_folder, tmp_path / "parts", recipe_file, *words, "--save-every", "1")
+    monkeypatch.undo()
+    with pytest.raises(train.TrainingError, match=r"give --validate-every 1 --validation-samples 2 as before"):
+        run(photo_folder, tmp_path / "parts", recipe_file, "--stage", "contrast", "--resume")
+    judged(monkeypatch, *[0.5] * 2)
+    assert run(photo_folder, tmp_path / "parts", recipe_file, *words, "--resume") == 0
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+
+
+def dying_at(stage, step):
+    original = train.Training._step
+
+    def dying(self, name, settings, number, *rest):
+        if (name, number) == (stage, step):
+            raise KeyboardInterrupt
+        return original(self, name, settings, number, *rest)
+
+    return dying
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision_computes_the_same_to_its_digits(
+    trained, photo_folder, recipe_file, tmp_path, monkeypatch, precision
+):
+    """And a resumed training continues identically, the scale of a float16 loss included."""
+    out = tmp_path / "out"
+    recipe_file.write_text(TINY.replace("steps = 3", f'steps = 6\nprecision = "{precision}"', 1))
+    monkeypatch.setattr(train.Training, "_step", dying_at("contrast", 5))
+    with pytest.raises(KeyboardInterrupt):
+        run(photo_folder, out, recipe_file, "--stage", "contrast", "--save-every", "1")
+    monkeypatch.undo()
+    assert bool(state(out, "contrast")["scaler"]) == (precision == "float16")
+    assert run(photo_folder, out, recipe_file, "--stage", "contrast", "--resume") == 0
+    assert run(photo_folder, tmp_path / "whole", recipe_file, "--stage", "contrast") == 0
+    assert metrics(out) == metrics(tmp_path / "whole")
+    once, twice = state(tmp_path / "whole", "contrast"), state(out, "contrast")
+    assert once["scaler"] == twice["scaler"]
+    assert all(torch.equal(once["network"][name], twice["network"][name]) for name in once["network"])
+    exact = metrics(trained)[0]
+    assert float(metrics(out)[0]["loss"]) == pytest.approx(float(exact["loss"]), rel=0.06)
+    assert metrics(out)[0]["loss"] != exact["loss"]
+    torch.manual_seed(3)
+    start = MPC("micro", "catnet", 0.3).encoder.state_dict(keep_vars=True)
+    weights = [k for k, value in start.items() if isinstance(value, nn.Parameter)]
+    changed = [k for k in weights if not torch.equal(start[k], once["network"][f"encoder.{k}"])]
+    assert len(changed) > 0.8 * len(weights)
+
+
+def test_tensorboard_shows_what_the_table_holds(photo_folder, recipe_file, tmp_path, monkeypatch):
+    accumulators = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="the optional package tensorboard"
+    )
+    out = tmp_path / "out"
+    monkeypatch.setattr(train.Training, "_step", dying_at("contrast", 2))
+    with pytest.raises(KeyboardInterrupt):
+        run(photo_folder, out, recipe_file, "--stage", "contrast", "--save-every", "1", "--tensorboard")
+    monkeypatch.undo()
+    assert run(photo_folder, out, recipe_file, "--stage", "contrast", "--resume", "--tensorboard") == 0
+    events = accumulators.EventAccumulator(str(out / "tensorboard" / "contrast"))
+    events.Reload()
+    rows = metrics(out)
+    for name, column in (("loss", "loss"), ("learning rate", "lr"), ("held-back/AUC", "val_auc")):
+        wanted = {int(row["step"]): float(row[column]) for row in rows if row[column]}
+        assert {event.step: event.value for event in events.Scalars(name)} == pytest.approx(wanted)
+    within = [json.loads(row["terms"]).get("within") for row in rows]
+    assert [event.value for event in events.Scalars("terms/within")] == pytest.approx([w for w in within if w])
+
+
+def test_tensorboard_without_its_package_is_a_clear_error(photo_folder, recipe_file, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(LogError, match=r"--tensorboard needs the package tensorboard .*pip install.*metrics\.csv"):
+        run(photo_folder, tmp_path / "out", recipe_file, "--tensorboard")
+    assert not (tmp_path / "out").exists()
+
+
+# ----------------------------------------------------------------------------------- training sets, start, model card
+
+
+@pytest.fixture
+def casia(tmp_path):
+    """Six CASIA v2 pairs in their layout."""
+    rng = np.random.default_rng(2)
+    for name in ("Tp", "CASIA 2 Groundtruth"):
+        (tmp_path / "CASIA2" / name).mkdir(parents=True)
+    for k in range(6):
+        truth = np.zeros((72, 96), np.uint8)
+        truth[10 + k : 50, 20:60] = 255
+        rgb = np.where(truth[:, :, None] > 0, 200, 60).astype(np.uint8) + rng.integers(0, 40, (72, 96, 3), np.uint8)
+        stem = f"Tp_S_NNN_S_N_ani1012{k}_ani1012{k}_1246{k}"
+        cv2.imwrite(str(tmp_path / "CASIA2/Tp" / f"{stem}.jpg"), rgb)
+        cv2.imwrite(str(tmp_path / "CASIA2/CASIA 2 Groundtruth" / f"{stem}_gt.png"), truth)
+    return tmp_path / "CASIA2"
+
+
+def test_a_network_trained_on_a_set_says_so_and_its_results_on_it_are_marked(
+    photo_folder, casia, recipe_file, tmp_path, capsys, monkeypatch
+):
+    out = tmp_path / "out"
+    words = ["--data", f"casia2:{casia}", "--out", str(out), "--recipe", str(recipe_file), "--workers", "0"]
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    recipe_file.write_text(TINY.replace("held_back = 0.3", "held_back = 0.3\nphotos = 0.5"))
+    seen = []
+    original = PairSamples.pair
+    monkeypatch.setattr(PairSamples, "pair", lambda self, index: seen.append(index) or original(self, index))
+    options = ["--photos", str(photo_folder), "--licence", "CC0", "--validation-samples", "4"]
+    assert train.main(parser.parse_args(words + options)) == 0
+    monkeypatch.undo()
+    assert "casia2: each pair 40 times an epoch" in capsys.readouterr().err
+    assert set(seen) >= {0, 1, 2}  # of six contrast samples three are pairs, and so on
+    localizer = build("mpc", weights=out / "mpc.safetensors")
+    assert localizer.trained_on == ("casia2",)
+    assert build("mpc").trained_on in (None, ())
+
+    card = (out / "mpc.md").read_text()
+    assert (
+        "| Data | 6 photos, 2 of them held back, forged on the fly; casia2: 6 pairs, 2 of them held back, 40 times"
+        in card
+    )
+    assert "| Licence of the data | photos: CC0; casia2: Research only |" in card
+    assert "trained on casia2: results on these sets mean nothing" in card
+
+    weights = ["--models", "mpc,ela", "--weights", f"mpc={out / 'mpc.safetensors'}"]
+    data = f"casia2:{casia},folder:{photo_folder / 'set' / 'images'}"
+    folder = tmp_path / "run"
+    assert cli.main(["run", *weights, "--data", data, "--perturbations", "clean", "--out", str(folder), "--limit", "1",
+                     "--backend", "threading", "--workers", "1"]) == 0  # fmt: skip
+    about = json.loads((folder / "run.json").read_text())
+    assert contaminated(about) == {("mpc", "casia2")}
+
+
+def test_training_on_sets_alone(casia, recipe_file, tmp_path):
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    words = ["--data", f"casia2:{casia}", "--recipe", str(recipe_file), "--workers", "0", "--stage", "contrast"]
+    assert train.main(parser.parse_args([*words, "--out", str(tmp_path / "out"), "--validation-samples", "2"])) == 0
+    assert 0 <= float(metrics(tmp_path / "out")[-1]["val_auc"]) <= 1
+    fewer = tmp_path / "fewer"
+    shutil.copytree(casia, fewer)
+    next((fewer / "Tp").iterdir()).unlink()
+    words[1] = f"casia2:{fewer}"
+    with pytest.raises(train.TrainingError, match="trained on other photos or sets; give its --photos and --data"):
+        train.main(parser.parse_args([*words, "--out", str(tmp_path / "out"), "--resume"]))
+    with pytest.raises(train.TrainingError, match=r"nothing to train on: give a folder of photos \(--photos\)"):
+        train.main(parser.parse_args(["--out", str(tmp_path / "none")]))
+
+
+def test_training_starts_from_an_imagenet_checkpoint_and_remembers_which(photo_folder, recipe_file, tmp_path, capsys):
+    torch.manual_seed(8)
+    tensors = {k: v for k, v in HRFormer("micro").state_dict().items() if not k.startswith("convs.")}
+    torch.save({"model": tensors}, tmp_path / "hrt_micro.pth")
+    torch.save({"model": {k: v + 1 for k, v in tensors.items()}}, tmp_path / "other.pth")
+    recipe_file.write_text(TINY.replace("crop = 32", "crop = 32\nlr = 1e-12", 1))
+    out = tmp_path / "out"
+    words = ("--stage", "contrast", "--start", str(tmp_path / "hrt_micro.pth"))
+    assert run(photo_folder, out, recipe_file, *words) == 0
+    assert "start from hrt_micro.pth" in capsys.readouterr().err
+    found = state(out, "contrast")
+    weights = [k for k in tensors if tensors[k].is_floating_point() and "running_" not in k]
+    for name in weights:
+        assert found["network"][f"encoder.{name}"] == pytest.approx(tensors[name], abs=1e-6)
+    assert found["start"] == {
+        "file": "hrt_micro.pth",
+        "sha256": hashlib.sha256((tmp_path / "hrt_micro.pth").read_bytes()).hexdigest(),
+    }
+    with pytest.raises(train.TrainingError, match=r"was started from hrt_micro\.pth .* and not from other\.pth"):
+        run(photo_folder, out, recipe_file, "--stage", "contrast", "--resume", "--start", str(tmp_path / "other.pth"))
+    assert run(photo_folder, out, recipe_file, "--stage", "head") == 0
+    assert state(out, "head")["start"]["file"] == "hrt_micro.pth"
+    assert "| Start | hrt_micro.pth, SHA-256 `" in (out / "mpc.md").read_text()
+
+
+def test_the_model_card_holds_what_was_done_and_measured(trained, photo_folder):
+    card = (trained / "mpc.md").read_text()
+    digest = hashlib.sha256((trained / "mpc.safetensors").read_bytes()).hexdigest()
+    for words in (
+        "# Model card: `mpc.safetensors`",
+        digest,
+        "| Seed | 3 |",
+        "6 photos, 2 of them held back, forged on the fly",
+        "| Licence of the data | photos: unknown |",
+        "trained on no published set",
+        "| Stage contrast | steps 3; batch 2; crop 32; ",
+        "| Stage head | steps 2; batch 2; crop 32; ",
+        "| Hardware | 1 threads of ",
+        "| Time | contrast ",
+        "    python -m bench ",
+        "Protocol `native` (version ",
+    ):
+        assert words in card, words
+    # the same held-back forgeries, scored by scikit-learn
+    _, held = find_photos(photo_folder).split(0.3)
+    localizer = build("mpc", weights=trained / "mpc.safetensors")
+    areas, scores = [], []
+    for k in range(2):
+        rgb, mask = forged_photo(held, np.random.default_rng([3, 5, k]), k % len(held))
+        probability = localizer.localize(ForensicImage(rgb)).values.ravel()
+        areas.append(roc_auc_score(mask.ravel(), probability))
+        scores.append(f1_score(mask.ravel(), probability > 0.5, zero_division=0.0))
+    (row,) = [line for line in card.splitlines() if line.startswith("| `mpc.safetensors` | forgeries of held-back")]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[2] == "2"
+    assert float(cells[3].split()[0]) == pytest.approx(np.mean(areas), abs=1e-3)
+    assert float(cells[4].split()[0]) == pytest.approx(np.mean(scores), abs=1e-3)
+    assert re.fullmatch(r"0\.\d{3} \[0\.\d{3}, 0\.\d{3}\]", cells[3])
+
+
+def test_help_explains_data_recipe_files_stopping_and_several_gpus(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["train", "mpc", "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    options = ("--photos", "--data", "--out", "--stage", "--recipe", "--steps", "--seed", "--start", "--resume",
+               "--device", "--workers", "--save-every", "--validate-every", "--validation-samples", "--tensorboard",
+               "--licence")  # fmt: skip
+    words = ("casia2:ROOT", "hrt_base.pth", "torchrun", "bfloat16", "metrics.csv", "mpc_best.safetensors", "mpc.md")
+    assert all(word in text for word in (*options, *words))
+    assert all(recipe.stem in text for recipe in FOLDER.glob("*.toml"))
+
+
 # ----------------------------------------------------------------------------------------------------------- recipe
+
+
+def test_the_released_and_the_paper_recipe_are_those_of_their_source():
+    """Numbers: the authors' train.py of both stages, and section III of the paper."""
+    released, paper = read_recipe("released"), read_recipe("paper")
+    for recipe in (released, paper):
+        assert recipe.network == Network("base", "catnet", 0.2, 512)
+        assert (recipe.data.native, recipe.data.least, recipe.data.frame, recipe.data.augment) == (0, 512, 512, 0.75)
+        assert {(stage.batch, stage.crop, stage.clip) for stage in (recipe.contrast, recipe.head)} == {(4, 512, 0)}
+        assert (recipe.contrast.lr, recipe.contrast.samples, recipe.contrast.temperature) == (1e-4, 5000, 0.1)
+        assert (recipe.head.alpha, recipe.head.gamma, recipe.head.calibration) == (0.5, 2, 0)
+        assert (recipe.contrast.schedule, recipe.head.schedule) == ("plateau", "cosine")
+        assert recipe.contrast.steps == 843_991 // 4 + 1
+    assert (released.contrast.optimizer, released.head.lr, released.contrast.variant) == ("adamw", 1e-6, "released")
+    assert (paper.contrast.optimizer, paper.head.lr, paper.contrast.variant) == ("adam", 1e-4, "paper")
+    assert (released.head.backbone_mode, paper.head.backbone_mode) == ("released", "eval")
 
 
 def test_shipped_recipe_is_complete_and_sensible():
@@ -394,6 +702,13 @@ def test_shipped_recipe_is_complete_and_sensible():
         ("[contrast]\nviews = ['colour']", r"contrast.views\[0\] is 'colour'; known: within, scale, modality"),
         ("[contrast]\nviews = []", "contrast.views is empty"),
         ("[contrast]\nvariant = 'new'", "contrast.variant is 'new'; known: released, paper"),
+        ("[head]\nschedule = 'step'", "head.schedule is 'step'; known: linear, plateau, cosine"),
+        ("[head]\nschedule = 'cosine'\nwarmup = 3", 'head.warmup and head.cooldown belong to schedule = "linear"'),
+        ("[head]\nprecision = 'half'", "head.precision is 'half'; known: float32, bfloat16, float16"),
+        ("[contrast]\noptimizer = 'sgd'", "contrast.optimizer is 'sgd'; known: adamw, adam"),
+        ("[contrast]\nclip = -1", "contrast.clip is out of its range: -1.0"),
+        ("[head]\nencoder = 'first'", "head.encoder is 'first'; known: last, best"),
+        ("[data]\nphotos = 1.5", "data.photos is a share between 0 and 1, got 1.5"),
         ("[network]\nbackbone = 'large'", "network.backbone is 'large'; known: tiny, small, base"),
         ("[data]\nnative = 2", "data.native is a share between 0 and 1, got 2.0"),
         ("[data]\nleast = 600", "data.least must be between 32 and data.frame"),
@@ -410,7 +725,7 @@ def test_recipe_errors_name_the_file_and_the_key(tmp_path, text, message):
 
 
 def test_missing_recipe_lists_the_shipped_ones(tmp_path):
-    with pytest.raises(RecipeError, match=r"cannot be read .*shipped recipes: small"):
+    with pytest.raises(RecipeError, match=r"cannot be read .*shipped recipes: paper, released, small"):
         read_recipe(tmp_path / "absent.toml")
 
 
