@@ -19,12 +19,11 @@ from bench.study.design import Study, StudyError, Variant
 from models.mpc.forgeries import Photos, find_photos
 from models.mpc.losses import VIEWS
 from models.mpc.recipe import FOLDER as RECIPES
-from models.mpc.recipe import Recipe, Stage, make_recipe, read_recipe
+from models.mpc.recipe import STAGES, Recipe, Stage, make_recipe, read_recipe
 
 RECORD = "trained.json"
 WEIGHTS = "mpc.safetensors"
-# no choice depends on a validation, so a small one after the last step will do
-VALIDATION = ["--validate-every", 10**9, "--validation-samples", 16]
+RARELY = ["--validate-every", 10**9, "--validation-samples", 16]  # after the last step only
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,9 @@ def train(training: Training, photos: Path, device: str, workers: int | None) ->
 
     words = ["--photos", photos, "--out", training.folder, "--recipe", training.write_recipe()]
     words += ["--stage", training.stage, "--device", device, "--resume"]
-    words += ["--save-every", 50, *VALIDATION]
+    words += ["--save-every", 50]
+    if all(training.recipe.stage(name).schedule == "linear" for name in STAGES):
+        words += RARELY  # nothing depends on a validation
     if workers is not None:
         words += ["--workers", 0 if workers == 1 else workers]
     parser = argparse.ArgumentParser()

@@ -6,7 +6,6 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from test_browser import ARGUMENTS, CHROMIUM
 
 from reports import study as page
 
@@ -124,17 +123,13 @@ def test_numbers(value, digits, text):
     assert page.number(value, digits) == text
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs a chromium: install one or name it in $CHROMIUM")
-def test_page_fits_a_narrow_screen_and_asks_for_nothing(written):
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install .[browser]")
+def test_page_fits_a_narrow_screen_and_asks_for_nothing(written, browser):
     complaints = []
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        opened = browser.new_page(viewport={"width": 400, "height": 800})
-        opened.on("console", lambda message: complaints.append(message.text))
-        opened.on("request", lambda r: r.url.startswith(("data:", "file:")) or complaints.append(r.url))
-        opened.goto((written / "study.html").as_uri())
-        assert opened.evaluate("document.documentElement.scrollWidth") <= 400
-        assert opened.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
-        browser.close()
+    opened = browser.new_page(viewport={"width": 400, "height": 800})
+    opened.on("console", lambda message: complaints.append(message.text))
+    opened.on("request", lambda r: r.url.startswith(("data:", "file:")) or complaints.append(r.url))
+    opened.goto((written / "study.html").as_uri())
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 400
+    assert opened.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    opened.close()
     assert complaints == []
