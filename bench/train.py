@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-TRAINERS = {"mpc": "models.mpc.train", "fusion": "models.classical.fusion_fit"}  # imported only when asked for
+TRAINERS = {"mpc": "models.mpc.train", "fusion": "bench.train_fusion"}  # imported only when asked for
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

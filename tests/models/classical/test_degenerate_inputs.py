@@ -11,7 +11,7 @@ from bench.image import ForensicImage, NotApplicable, decode_rgb, encode_jpeg
 
 NAMES = ["adq1", "adq2", "nadq", "nadq-aligned", "dct", "cfa1", "cfa2", "noi2", "noi4", "noi5"]
 NAMES += ["ela", "ghost", "zero", "noi1", "copymove-sift", "copymove-dense"]
-NAMES += ["blk", "cagi", "cagi-inverse", "splicebuster", "noisesniffer"]
+NAMES += ["blk", "cagi", "cagi-inverse", "splicebuster", "noisesniffer", "fusion"]
 
 
 def grey_jpeg(host):
