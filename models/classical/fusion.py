@@ -81,8 +81,9 @@ class Coefficients:
     "fusion",
     title="Fusion of classical methods (logistic regression)",
     paper="none; this repository's own combination, see models/classical/fusion.py",
-    summary="Calibrated combination of ELA, GHOST, BLK, ADQ1, ADQ2, CFA1, CFA2 and SIFT copy-move, fitted on the "
-    "built-in set: what classical forensics can do together",
+    summary="Calibrated combination of ELA, GHOST, BLK, ADQ1, ADQ2, CFA1, CFA2 and SIFT copy-move: what classical "
+    "forensics can do together. Fitted on the built-in set, where its pixel AUC on photos held out of the fit is .80, "
+    "mean over the standard grid",
     groups=("baselines", "classical"),
     trained_on=("builtin",),
 )

@@ -234,6 +234,7 @@ def test_shipped_coefficients_are_of_the_built_in_set_and_better_than_each_membe
     assert content["fit"]["examples"] == len(builtin.RECIPES) * len(parse(content["fit"]["perturbations"]))
     accuracy = content["held_out"]
     assert set(accuracy["members"]) == set(MEMBERS)
+    assert f" {accuracy['logistic']:.2f}".replace(" 0", " ") in models.find("fusion").card.summary
     assert accuracy["logistic"] > max(accuracy["mean_rank"], accuracy["logistic_with_pairs"])
     assert all(of["fusion"] > of["auc"] for of in accuracy["members"].values())
     assert all(of["p"] == pytest.approx(of["forged"], abs=0.1) for of in accuracy["reliability"])
