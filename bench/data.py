@@ -199,8 +199,9 @@ def describe() -> list[dict]:
         {"name": "folder:IMAGES[,MASKS]", "title": "Your own photos", "summary": "masks are paired by name"},
     ]
     for card in load_all():
-        counts = ", ".join(f"{number} {kind}" for kind, number in card.counts.items())
-        row = {"name": f"{card.name}:ROOT", "title": card.title, "summary": counts, "role": card.role}
+        counts = ", ".join(f"{number} {kind}" for kind, number in card.counts.items()) or "numbers not exactly known"
+        use = {"train": "; to train on", "both": "; to test or to train on"}.get(card.role, "")
+        row = {"name": f"{card.name}:ROOT", "title": card.title, "summary": counts + use, "role": card.role}
         rows.append({**row, "licence": card.licence, "citation": card.citation, "page": card.page})
     return rows
 

@@ -156,8 +156,10 @@ def _scores(localizer: Localizer, rgb: np.ndarray, mask: np.ndarray) -> dict[str
 
 
 def _interval(values: list[float], sources: list) -> str:
-    mean, low, high = bootstrap_mean(np.array(values), clusters=np.array(sources)) if values else (np.nan,) * 3
-    return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+    if not values:
+        return "none"
+    mean, low, high = bootstrap_mean(np.array(values), clusters=np.array(sources))
+    return f"{mean:.3f} [{low:.3f}, {high:.3f}]" if np.isfinite(low) else f"{mean:.3f} (one source, no interval)"
 
 
 def _held_back(training: Training) -> dict[str, Iterator[tuple[int, np.ndarray, np.ndarray]]]:

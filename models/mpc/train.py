@@ -259,12 +259,7 @@ class Training:
             for step in range(done, settings.steps):
                 if processes.any(stop.requested):
                     break
-                try:
-                    batch = next(batches)
-                except RuntimeError:  # a signal to the whole process group ends the workers too
-                    if stop.requested:
-                        break
-                    raise
+                batch = next(batches)
                 if state.scheduler is None:
                     state.set_rate(learning_rate(settings, step))
                 rate = state.rate
@@ -711,10 +706,11 @@ def _step_seed(seed: int, stage: str, step: int, rank: int = 0) -> int:
 
 
 def _start_worker(_: int) -> None:
-    """A worker makes forgeries on one thread. Ctrl-C is the parent's to answer; SIGTERM is how the parent ends it."""
+    """A worker makes samples on one thread. Signals are the parent's to answer: torchrun, a terminal and batch systems
+    send them to the workers too. These end when the parent tells them to, or is gone."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _replace(file: Path, data: bytes) -> None:

@@ -1,11 +1,12 @@
-"""What two processes of torchrun do for test_mpc_parallel.py: three trainings, one of them killed and resumed.
+"""What two processes of torchrun do for test_mpc_parallel.py: a training of both stages, and the same again, killed
+and resumed in each of them.
 
 torchrun --nproc-per-node 2 several_processes.py PHOTOS RECIPE OUT
 """
 
 # ruff: noqa: E402 (the path comes before the imports that it is for)
 import argparse
-import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -50,28 +51,31 @@ def forbid_writing():
     torch.save = Path.write_bytes = Path.write_text = refuse
 
 
+def killed(stage, step, *words):
+    """Train with these options until the kill."""
+    original = die_at(stage, step)
+    try:
+        command(*words, "--save-every", 1)
+        raise AssertionError("the training was not killed")
+    except KeyboardInterrupt:
+        train.Training._step = original
+
+
 def main():
     """The part of this process."""
     torch.set_num_threads(1)
     VARIANTS["micro"] = MICRO
+    train.write_card = lambda *_: "tested elsewhere"
     photos, recipe, out = sys.argv[1], sys.argv[2], Path(sys.argv[3])
-    if int(os.environ["RANK"]):
-        forbid_writing()
-    with joined_processes("cpu"):
-        trainings(photos, recipe, out)
-
-
-def trainings(photos, recipe, out):
-    """One step; both stages; both stages killed and resumed."""
-    assert command(photos, recipe, out / "step", "--stage", "contrast", "--steps", 1) == 0
-    assert command(photos, recipe, out / "whole") == 0
-    original = die_at("head", 1)
-    try:
-        command(photos, recipe, out / "parts", "--save-every", 1)
-        raise AssertionError("the training was not killed")
-    except KeyboardInterrupt:
-        train.Training._step = original
-    assert command(photos, recipe, out / "parts", "--resume") == 0
+    with joined_processes("cpu") as processes:
+        if not processes.first:
+            forbid_writing()
+        assert command(photos, recipe, out / "whole") == 0
+        killed("contrast", 1, photos, recipe, out / "parts")
+        if processes.first:
+            shutil.copytree(out / "parts", out / "step")
+        killed("head", 1, photos, recipe, out / "parts", "--resume")
+        assert command(photos, recipe, out / "parts", "--resume") == 0
 
 
 if __name__ == "__main__":

@@ -229,7 +229,8 @@ def test_resumed_training_equals_the_uninterrupted_one(
 
 
 def test_killed_process_resumes_from_its_last_checkpoint(photo_folder, tmp_path):
-    """SIGTERM: the step is finished and saved, the exit code is 143; then --resume goes on from there."""
+    """SIGTERM, also to its workers, as batch systems and torchrun send it: the step is finished and saved, the exit code
+    is 143."""
     recipe = tmp_path / "long.toml"
     recipe.write_text(TINY.replace("steps = 3", "steps = 500").replace("micro", "tiny"))
     out = tmp_path / "out"
@@ -241,11 +242,12 @@ def test_killed_process_resumes_from_its_last_checkpoint(photo_folder, tmp_path)
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (out.exists() and len(metrics_if_any(out)) >= 1):
         time.sleep(0.2)
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 143, errors
     assert "go on with --resume" in errors
@@ -429,19 +431,19 @@ def test_schedules_of_the_released_scripts_follow_the_validations(
     photo_folder, recipe_file, tmp_path, monkeypatch, schedule
 ):
     """The rate halves after four validations without a better one; or falls along half a cosine of 20 validations."""
-    text = TINY.replace("steps = 3", "steps = 8").replace("warmup = 1", f'schedule = "{schedule}"\nlr = 1e-3')
+    text = TINY.replace("steps = 3", "steps = 6").replace("warmup = 1", f'schedule = "{schedule}"\nlr = 1e-3')
     recipe_file.write_text(text)
     words = ("--stage", "contrast", "--validate-every", "1")
-    judged(monkeypatch, *[0.5] * 8)
+    judged(monkeypatch, *[0.5] * 6)
     assert run(photo_folder, tmp_path / "whole", recipe_file, *words) == 0
     rates = [float(row["lr"]) for row in metrics(tmp_path / "whole")]
     if schedule == "plateau":
-        assert rates == pytest.approx([1e-3] * 5 + [5e-4] * 3)
+        assert rates == pytest.approx([1e-3] * 5 + [5e-4])
     else:
-        assert rates == pytest.approx([1e-8 + (1e-3 - 1e-8) * (1 + math.cos(math.pi * k / 20)) / 2 for k in range(8)])
+        assert rates == pytest.approx([1e-8 + (1e-3 - 1e-8) * (1 + math.cos(math.pi * k / 20)) / 2 for k in range(6)])
 
-    judged(monkeypatch, *[0.5] * 8)
-    monkeypatch.setattr(train.Training, "_step", dying_at("contrast", 6))
+    judged(monkeypatch, *[0.5] * 6)
+    monkeypatch.setattr(train.Training, "_step", dying_at("contrast", 4))
     with pytest.raises(KeyboardInterrupt):
         run(photo_folder, tmp_path / "parts", recipe_file, *words, "--save-every", "1")
     monkeypatch.undo()
@@ -468,12 +470,13 @@ def test_mixed_precision_computes_the_same_to_its_digits(
     trained, photo_folder, recipe_file, tmp_path, monkeypatch, precision
 ):
     """And a resumed training continues identically, the scale of a float16 loss included."""
+    monkeypatch.setattr(train, "FIRST_SCALE", 2.0**6)  # the first gradients of this network are large
     out = tmp_path / "out"
-    recipe_file.write_text(TINY.replace("steps = 3", f'steps = 6\nprecision = "{precision}"', 1))
-    monkeypatch.setattr(train.Training, "_step", dying_at("contrast", 5))
-    with pytest.raises(KeyboardInterrupt):
-        run(photo_folder, out, recipe_file, "--stage", "contrast", "--save-every", "1")
-    monkeypatch.undo()
+    recipe_file.write_text(TINY.replace("steps = 3", f'steps = 3\nprecision = "{precision}"', 1))
+    with monkeypatch.context() as killed:
+        killed.setattr(train.Training, "_step", dying_at("contrast", 2))
+        with pytest.raises(KeyboardInterrupt):
+            run(photo_folder, out, recipe_file, "--stage", "contrast", "--save-every", "1")
     assert bool(state(out, "contrast")["scaler"]) == (precision == "float16")
     assert run(photo_folder, out, recipe_file, "--stage", "contrast", "--resume") == 0
     assert run(photo_folder, tmp_path / "whole", recipe_file, "--stage", "contrast") == 0
@@ -603,7 +606,7 @@ def test_training_starts_from_an_imagenet_checkpoint_and_remembers_which(photo_f
     found = state(out, "contrast")
     weights = [k for k in tensors if tensors[k].is_floating_point() and "running_" not in k]
     for name in weights:
-        assert found["network"][f"encoder.{name}"] == pytest.approx(tensors[name], abs=1e-6)
+        assert torch.allclose(found["network"][f"encoder.{name}"], tensors[name], rtol=0, atol=1e-6)
     assert found["start"] == {
         "file": "hrt_micro.pth",
         "sha256": hashlib.sha256((tmp_path / "hrt_micro.pth").read_bytes()).hexdigest(),
