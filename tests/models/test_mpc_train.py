@@ -229,8 +229,8 @@ def test_resumed_training_equals_the_uninterrupted_one(
 
 
 def test_killed_process_resumes_from_its_last_checkpoint(photo_folder, tmp_path):
-    """SIGTERM, also to its workers, as batch systems and torchrun send it: the step is finished and saved, the exit code
-    is 143."""
+    """SIGTERM, also to its workers, as batch systems and torchrun send it: the step is finished and saved, the exit
+    code is 143."""
     recipe = tmp_path / "long.toml"
     recipe.write_text(TINY.replace("steps = 3", "steps = 500").replace("micro", "tiny"))
     out = tmp_path / "out"
