@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from models.device import compute_device
+from models.device import DeviceError, compute_device
 
 PATIENCE = datetime.timedelta(hours=2)  # how long the others wait for the first process, which alone validates
 
@@ -99,6 +99,8 @@ def joined_processes(device: str) -> Iterator[Processes]:
     if count == 1:
         yield alone(compute_device(device))
         return
+    if device.startswith("cuda:"):
+        raise DeviceError(f"{count} processes cannot share {device}; write --device cuda, each takes a GPU of its own")
     own = compute_device(f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device)
     if own.type == "cuda":
         torch.cuda.set_device(own)

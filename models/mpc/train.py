@@ -536,8 +536,11 @@ class Training:
             )
 
     def _same_so_far(self, stage: str, theirs: dict, done: int) -> bool:
-        """Whether another number of steps would have changed nothing yet: the learning rate had not begun to fall."""
+        """Whether another number of steps would have changed nothing yet: the learning rate had not begun to fall, and
+        the validation after the last step has not decided about it."""
         settings = self.recipe.stage(stage)
+        if settings.schedule != "linear" and done == theirs["steps"]:
+            return False
         other = dataclasses.replace(settings, steps=theirs["steps"])
         return done <= settings.steps and all(
             learning_rate(settings, step) == learning_rate(other, step) for step in range(done)

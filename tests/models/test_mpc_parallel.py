@@ -12,12 +12,13 @@ import pytest
 import torch
 from torch import nn
 
+from models.device import DeviceError
 from models.mpc import train
 from models.mpc.backbone import VARIANTS, Variant
 from models.mpc.forgeries import Forgeries, Presentation, find_photos
 from models.mpc.losses import pixel_contrast
 from models.mpc.network import MPC
-from models.mpc.parallel import alone
+from models.mpc.parallel import alone, joined_processes
 from models.mpc.recipe import make_recipe
 
 SCRIPT = Path(__file__).with_name("several_processes.py")
@@ -140,3 +141,13 @@ def test_a_batch_must_be_shareable(photos, tmp_path):
             training.claim(("contrast",), False)
     assert not (tmp_path / "out").exists()
     assert alone(device).share(6) == 6 and alone(device).any(True) and not alone(device).any(False)
+
+
+def test_a_gpu_of_its_own_for_each_process(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(DeviceError, match="2 processes cannot share cuda:1; write --device cuda"), \
+         joined_processes("cuda:1"):  # fmt: skip
+        pass
+    monkeypatch.setenv("LOCAL_RANK", "7")
+    with pytest.raises(DeviceError, match="'cuda:7' was asked for"), joined_processes("cuda"):
+        pass

@@ -452,6 +452,8 @@ def test_schedules_of_the_released_scripts_follow_the_validations(
     judged(monkeypatch, *[0.5] * 2)
     assert run(photo_folder, tmp_path / "parts", recipe_file, *words, "--resume") == 0
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+    with pytest.raises(train.TrainingError, match=r"another recipe \(contrast.steps: here 9, there 6\)"):
+        run(photo_folder, tmp_path / "parts", recipe_file, *words, "--resume", "--steps", "9")
 
 
 def dying_at(stage, step):
