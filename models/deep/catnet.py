@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from bench.image import ForensicImage, ScoreMap
 from models import WeightFile, register
 from models.convolution import ConvNorm
-from models.deep.localizer import NetworkLocalizer
+from models.deep.localizer import NativeSizeLocalizer, NetworkLocalizer
 from models.deep.parts.dct_volume import dct_volume, luma_coefficients, with_jpeg
 from models.deep.parts.hrnet import ENLARGE, HRNet, basic_blocks, pass_on, stage, transition
-from models.deep.parts.tiles import patchwise
+from models.deep.parts.tiles import Tiling, patchwise
+from models.memory import GB, Cost
 
 RGB_WIDTHS = (48, 96, 192, 384)
 DCT_WIDTHS = (96, 192, 384)  # at strides 8, 16, 32
@@ -69,18 +70,29 @@ class CATNet(HRNet):
         return self.dc_stage4(pass_on(self.dc_transition3, features))
 
 
-def network_input(image: ForensicImage) -> tuple[Tensor, Tensor, Tensor]:
-    """Pixels, DCT volume and luma table of an image with JPEG bytes, as `CATNet` takes them, batch of one.
+def planes(image: ForensicImage) -> tuple[Tensor, Tensor]:
+    """Of an image with JPEG bytes (1, 4, H, W): pixels -1..1 and quantised luma coefficients; and the luma table.
 
     At the right and bottom the pixels are padded with grey to whole blocks.
     """
     height, width = image.shape
     coefficients = luma_coefficients(image.dct, height, width)
-    padded = np.full((*coefficients.shape, 3), 127.5, np.float32)
-    padded[:height, :width] = image.rgb
-    rgb = torch.from_numpy((padded - 127.5) / 127.5).permute(2, 0, 1)
+    made = np.zeros((4, *coefficients.shape), np.float32)
+    made[:3, :height, :width] = (image.rgb.transpose(2, 0, 1).astype(np.float32) - 127.5) / 127.5
+    made[3] = coefficients
     table = torch.from_numpy(image.dct.tables[0].astype(np.float32))
-    return rgb[None], dct_volume(coefficients, VOLUME_PLANES - 1)[None], table[None, None]
+    return torch.from_numpy(made)[None], table[None, None]
+
+
+def network_input(image: ForensicImage) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixels, DCT volume and luma table of an image with JPEG bytes, as `CATNet` takes them, batch of one."""
+    made, table = planes(image)
+    return *volumes(made), table
+
+
+def volumes(made: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels and DCT volume from `planes`."""
+    return made[:, :3], dct_volume(made[0, 3].cpu().numpy(), VOLUME_PLANES - 1)[None].to(made.device)
 
 
 @register(
@@ -101,20 +113,28 @@ def network_input(image: ForensicImage) -> tuple[Tensor, Tensor, Tensor]:
         ),
     ),
 )
-class CATNetV2(NetworkLocalizer):
+class CATNetV2(NativeSizeLocalizer, NetworkLocalizer):
     """Probability of forgery; the logits are enlarged from a quarter of the size as in the authors' validation.
 
     An image without JPEG bytes is first saved at quality 100, 4:4:4, as the authors do; `resaved` in the extras
-    says so.
+    says so, which also hold those of `Decision`. The branches at stride 16 and 32 reach some 1700 pixels, though with
+    little weight, so tiles are an approximation: MEASURED
     """
 
     make_network = CATNet
+    cost = Cost(per_pixel=470, fixed=0.3 * GB)
+    tiling = Tiling(1280, 128)
 
     def localize(self, image: ForensicImage) -> ScoreMap:
         height, width = image.shape
-        rgb, volume, table = (x.to(self._device) for x in network_input(with_jpeg(image)))
+        made, table = (x.to(self._device) for x in planes(with_jpeg(image)))
+        tiling, extras = self.decide(*made.shape[2:])
+
+        def logits(part: Tensor) -> Tensor:
+            return enlarge(self.network(*volumes(part), table), part.shape[2:])
+
         with torch.inference_mode():
-            logits = enlarge(self.network(rgb, volume, table), rgb.shape[2:])
-            forged = F.softmax(logits, 1)[0, 1, :height, :width]
-        extras = {"resaved": image.jpeg is None}
+            found = logits(made) if tiling is None else tiling.apply(logits, made)
+            forged = F.softmax(found, 1)[0, 1, :height, :width]
+        extras |= {"resaved": image.jpeg is None}
         return ScoreMap(np.ascontiguousarray(forged.float().cpu().numpy()), "probability", extras=extras)

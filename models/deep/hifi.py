@@ -14,8 +14,12 @@ from bench.image import ForensicImage, NotApplicable, ScoreMap
 from models import WeightFile, register
 from models.convolution import ConvNorm, convolve
 from models.deep.composite import CompositeLocalizer
-from models.deep.parts.hrnet import ENLARGE, STEM_CHANNELS, HRNet
+from models.deep.localizer import NativeSizeLocalizer
+from models.deep.parts.hrnet import ENLARGE, STEM_CHANNELS, HRNet, head_features, in_strips
 from models.deep.parts.nonlocal_attention import NonLocal
+from models.deep.parts.resample import centre_aligned, resampled
+from models.deep.parts.tiles import Piece, Place, Tiling
+from models.memory import GB, Cost
 
 WIDTHS = (18, 36, 72, 144)
 SCALES = (2, 4, 8)  # of the Laplacian differences
@@ -24,7 +28,6 @@ FOLD = 4
 PYRAMID_WIDTH = 64  # of the localization-only head
 METRIC_WIDTH = 18  # channels in which the distance from authentic pixels is measured
 FORGED_DISTANCE = 2.3
-LARGEST = 2**22  # pixels that the localization weights take
 # For every class of a level of detail, the class one level coarser; of 14, 7, 5 and 3 classes. The last five of the
 # finest level would be expected below classes 5 and 6; the released code takes 4 for them, and so do its weights.
 PARENTS = {
@@ -50,10 +53,13 @@ class FrequencyHRNet(HRNet):
         self.laplacian = LaplacianPyramid(STEM_CHANNELS)
         self.conv_1x1_merge = ConvNorm(2 * STEM_CHANNELS, STEM_CHANNELS, 1, groups=2)
 
-    def stem(self, x: Tensor) -> Tensor:
-        frequency = self.laplacian(convolve(x, self.conv1fre, self.bn1fre, "relu"))
+    def stem(self, x: Tensor, place: Place | None = None) -> Tensor:
+        frequency = self.laplacian(convolve(x, self.conv1fre, self.bn1fre, "relu"), place)
         frequency = convolve(frequency, self.conv2fre, self.bn2fre, "relu")
         return self.conv_1x1_merge(torch.cat([super().stem(x), frequency], 1))
+
+    def first_stage(self, x: Tensor, place: Place | None = None) -> list[Tensor]:
+        return in_strips(self.branch, self.stem(x, place))
 
 
 class LaplacianPyramid(nn.Module):
@@ -64,12 +70,29 @@ class LaplacianPyramid(nn.Module):
         self.smoothing = nn.ModuleDict({f"scale-{scale}": Smoothing(channels) for scale in SCALES})
         self.conv_1x1 = ConvNorm(channels * len(SCALES), channels, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, place: Place | None = None) -> Tensor:
+        """place: what x shows of an image, where it is a tile."""
         differences = []
         for scale, smooth in zip(SCALES, self.smoothing.values(), strict=True):
             reduced = F.interpolate(smooth(x), scale_factor=1 / scale, mode="bilinear", align_corners=False)
-            differences.append(x - F.interpolate(reduced, x.shape[2:], mode="bilinear", align_corners=False))
+            if place is None:
+                differences.append(x - F.interpolate(reduced, x.shape[2:], mode="bilinear", align_corners=False))
+            else:
+                differences.append(x - resampled(reduced, _reduced(place, scale), place, centre_aligned))
         return self.conv_1x1(torch.cat(differences, 1))
+
+
+def _reduced(place: Place, scale: int) -> Place:
+    """Where a tile lies in the map that is smoothed without padding, which takes a pixel at each border, and reduced.
+
+    It may end before the tile does, by less than its margin.
+    """
+
+    def along(piece: Piece) -> Piece:
+        whole, start = (piece.whole - 2) // scale, piece.start // scale
+        return Piece(whole, start, start + (piece.stop - piece.start - 2) // scale, start, whole)
+
+    return along(place[0]), along(place[1])
 
 
 class Smoothing(nn.Module):
@@ -137,7 +160,7 @@ class DetectionHead(Head):
 
 
 class LocalizationHead(Head):
-    """The head of the localization-only weights; the mask comes from a feature pyramid."""
+    """The head of the localization-only weights; the mask comes from a feature pyramid. It takes any image size."""
 
     def __init__(self):
         super().__init__()
@@ -146,10 +169,8 @@ class LocalizationHead(Head):
         self._add_classifiers(PYRAMID_WIDTH)
 
     def forward(self, features: list[Tensor], image: Tensor) -> Prediction:
-        sides = [INPUT_SIZE >> level for level in range(len(features))]
-        pyramid = [resize(x, (side, side)) for side, x in zip(sides, features, strict=True)]
         image = resize(image, (INPUT_SIZE, INPUT_SIZE))
-        return self._predict([self.FPN_LOC(pyramid), *pyramid[1:]], image)
+        return self._predict([self.FPN_LOC(features), *features[1:]], image)
 
 
 class FeaturePyramid(nn.Module):
@@ -281,9 +302,9 @@ class HiFiNetLocalization(nn.Module):
         self.features = FrequencyHRNet()
         self.head = LocalizationHead()
 
-    def forward(self, x: Tensor) -> Prediction:
-        """x: (B, 3, H, W) in 0..1."""
-        return self.head(self.features(x), x)
+    def forward(self, x: Tensor, tiling: Tiling | None = None) -> Prediction:
+        """x: (B, 3, H, W) in 0..1. tiling: how the features of a large image are computed, None for as a whole."""
+        return self.head(head_features(self.features, x, INPUT_SIZE, tiling), x)
 
 
 def square_input(rgb: np.ndarray) -> Tensor:
@@ -356,23 +377,24 @@ class HiFiNetLocalizer(CompositeLocalizer):
     ),
     **_CARD,
 )
-class HiFiNetLocalizationLocalizer(CompositeLocalizer):
+class HiFiNetLocalizationLocalizer(NativeSizeLocalizer, CompositeLocalizer):
     """Probability of forgery from the weights trained with cross entropy, the default of the authors' script.
 
-    Not applicable to images with a side below 10 pixels, which the Laplacians cannot be reduced from, nor to those
-    above LARGEST pixels: the Laplacians need the whole image at once, 3.5 GB a megapixel.
+    The head sees the whole image at 256 x 256; the features before it can be computed in tiles, which give the same up
+    to rounding. extras: those of `Decision`. Not applicable to images with a side below 10 pixels, which the Laplacians
+    cannot be reduced from.
     """
 
     make_network = HiFiNetLocalization
+    cost = Cost(per_pixel=2200, fixed=0.2 * GB)
+    tiling = Tiling(960, 160)
 
     def localize(self, image: ForensicImage) -> ScoreMap:
         if min(image.shape) < max(SCALES) + 2:
             raise NotApplicable(f"HiFi-Net's Laplacians need at least {max(SCALES) + 2} pixels a side")
-        if image.rgb[:, :, 0].size > LARGEST:
-            megapixels = image.rgb[:, :, 0].size / 1e6
-            raise NotApplicable(f"HiFi-Net at an image's own size would need {3.5 * megapixels:.0f} GB of memory")
+        decision = self.decide(*image.shape)
         with torch.inference_mode():
-            prediction = self.network(_tensor(image.rgb).to(self._device))
+            prediction = self.network(_tensor(image.rgb).to(self._device), decision.tiling)
             mask = prediction.mask[0].float().cpu().numpy()
             probability, extras = _image_level(prediction)
-        return ScoreMap(mask, "probability", probability, extras).resized(*image.shape)
+        return ScoreMap(mask, "probability", probability, extras | decision.extras).resized(*image.shape)

@@ -1,16 +1,19 @@
-"""What localizers with one network and one checkpoint file have in common."""
+"""What localizers with one network and one checkpoint file have in common, and those that see images at own size."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from models import Localizer
 from models.checkpoint import load_strictly, read_checkpoint, registered_file
+from models.deep.parts.tiles import Tiling
 from models.device import compute_device
+from models.memory import GB, Cost, MemoryLimitError, budget
 
 
 class NetworkLocalizer(Localizer):
@@ -30,3 +33,51 @@ class NetworkLocalizer(Localizer):
         load_strictly(network, checkpoint)
         self.network = network.to(self._device).eval()
         self.weights_digest = checkpoint.digest
+
+
+class Decision(NamedTuple):
+    """How an image is seen: in these tiles, or as a whole (None). extras: what the score map keeps of it.
+
+    "seen": "whole" or the tiles in words. "whole_gb": estimate for the whole image; "budget_gb": what it may take.
+    """
+
+    tiling: Tiling | None
+    extras: dict[str, object]
+
+
+class NativeSizeLocalizer(Localizer):
+    """Base, before the one that loads the network, of localizers whose network sees an image at its own size.
+
+    An image that would need more memory than the budget is seen in tiles. Given a budget, the decision depends on the
+    size of the image alone.
+
+    memory_gb: the budget; None: see `models.memory.budget`, which is asked once, when the localizer is built.
+    Raises MemoryLimitError for a number that is none, and in localize() where even tiles exceed the budget.
+    """
+
+    cost: Cost
+    tiling: Tiling
+
+    def __init__(
+        self,
+        weights: str | os.PathLike | Mapping[str, Tensor] | None = None,
+        device: str = "cpu",
+        memory_gb: float | None = None,
+    ):
+        super().__init__(weights, device)
+        self.memory_gb = memory_gb
+        self._budget = budget(self._device, memory_gb)
+
+    def decide(self, height: int, width: int) -> Decision:
+        """For an image of this size."""
+        whole, side = self.cost.of(height, width), self.tiling.side
+        tiling = None if whole <= self._budget else self.tiling
+        needed = self.cost.in_tiles(height, width, side)
+        if tiling is not None and needed > self._budget:
+            raise MemoryLimitError(
+                f"{self.card.name} needs {needed / GB:.1f} GB for {width} x {height} pixels even in tiles of {side}, "
+                f"and {self._budget / GB:.1f} GB may be used; free memory, run fewer workers, or set BENCH_MEMORY_GB"
+            )
+        seen = "whole" if tiling is None else str(tiling)
+        numbers = {"whole_gb": round(whole / GB, 2), "budget_gb": round(self._budget / GB, 2)}
+        return Decision(tiling, {"seen": seen} | numbers)

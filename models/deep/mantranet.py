@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,12 +12,13 @@ from torch import Tensor, nn
 
 from bench.image import ForensicImage, ScoreMap
 from models import WeightFile, register
-from models.deep.localizer import NetworkLocalizer
+from models.deep.localizer import NativeSizeLocalizer, NetworkLocalizer
 from models.deep.parts.bayar import constrained
 from models.deep.parts.keras import convolution, read_keras
 from models.deep.parts.manipulation_trace import FIRST_WIDTH, LAYERS, RADIUS, WIDTHS, trace_features
 from models.deep.parts.srm import by_channel
-from models.deep.parts.tiles import patches, patchwise
+from models.deep.parts.tiles import Tiling, patchwise
+from models.memory import GB, Cost
 
 PATCH = 512  # pixels a side seen at once; the 256 full-size feature maps take about 1 GB for it
 WINDOWS = (7, 15, 31)
@@ -29,28 +31,42 @@ DETECTOR_RADIUS = WINDOWS[-1] // 2 + 3 * (len(WINDOWS) + 1) + 3
 
 
 class ManTraNet(nn.Module):
-    """Probability (B, 1, H, W) of forgery for (B, 3, H, W) in 0..255, computed in patches of `patch` pixels a side.
+    """Probability (B, 1, H, W) of forgery for (B, 3, H, W) in 0..255, computed in patches.
 
     moving_statistics: normalize the features with statistics that are stored with the weights, as the Keras model
     does, and not with those of the image, as its PyTorch port does.
     """
-
-    patch = PATCH
 
     def __init__(self, moving_statistics: bool = False):
         super().__init__()
         self.IMTFE = TraceExtractor()
         self.AnomalyDetector = AnomalyDetector(moving_statistics)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, tiling: Tiling | None = None) -> Tensor:
+        """tiling: None to keep 64 features of every pixel. Else they are computed twice, for their statistics and for
+        the map, and kept of one tile alone."""
         detector = self.AnomalyDetector
-        adapted = patchwise(lambda part: detector.adaptation(self.IMTFE(part)), x, self.patch, RADIUS)
-        z, mean, deviation = detector.normalize(adapted)
+        if tiling is None:
+            adapted = patchwise(self.adapted, x, PATCH, RADIUS)
+            statistics = detector.statistics(*torch.var_mean(adapted, (2, 3), correction=0, keepdim=True))
+            z = detector.normalize(adapted, statistics)
+            return patchwise(lambda part: detector(part, statistics), z, PATCH, DETECTOR_RADIUS)
+        statistics = detector.statistics(*self.moments(x, tiling))
+        return tiling.apply(lambda part: detector(detector.normalize(self.adapted(part), statistics), statistics), x)
 
-        def detect(part: Tensor) -> Tensor:
-            return detector.end(detector.hidden(part, mean, deviation))
+    def adapted(self, x: Tensor) -> Tensor:
+        """64 features a pixel (B, 64, H, W), before they are normalized."""
+        return self.AnomalyDetector.adaptation(self.IMTFE(x))
 
-        return patchwise(detect, z, self.patch, DETECTOR_RADIUS)
+    def moments(self, x: Tensor, tiling: Tiling) -> tuple[Tensor, Tensor]:
+        """Variance and mean (B, 64, 1, 1) of `adapted`, gathered tile by tile."""
+        total = square = 0.0
+        for rows, columns in tiling.places(*x.shape[2:]):
+            seen = self.adapted(x[:, :, rows.seen, columns.seen])[:, :, rows.middle, columns.middle].double()
+            total = total + seen.sum((2, 3), keepdim=True)
+            square = square + seen.square_().sum((2, 3), keepdim=True)
+        mean = total / x[0, 0].numel()
+        return (square / x[0, 0].numel() - mean**2).clamp(min=0).to(x.dtype), mean.to(x.dtype)
 
 
 class TraceExtractor(nn.Module):
@@ -72,6 +88,16 @@ class TraceExtractor(nn.Module):
         return trace_features(x / 255 * 2 - 1, torch.cat(kernels), layers)
 
 
+class Statistics(NamedTuple):
+    """Of the features over the image, (B or 1, 64, 1, 1) each: what is subtracted from them and what they are divided
+    by, and mean and standard deviation (at least a learned one) of what that gives."""
+
+    shift: Tensor
+    scale: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+
 class AnomalyDetector(nn.Module):
     """Deviation of the features from their means over windows and over the image, judged by a ConvLSTM."""
 
@@ -83,23 +109,28 @@ class AnomalyDetector(nn.Module):
         self.conv_lstm = ConvLSTM(CHANNELS, HIDDEN)
         self.end = nn.Sequential(nn.Conv2d(HIDDEN, 1, 7, padding=3), nn.Sigmoid())
 
-    def normalize(self, adapted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Normalized features (B, 64, H, W), and their mean and standard deviation over the image (B, 64, 1, 1).
-
-        Works in place: the features are the one thing whose memory grows with the image.
-        """
+    def statistics(self, variance: Tensor, mean: Tensor) -> Statistics:
+        """From those of the features over the image, (B, 64, 1, 1) each."""
         if self.bnorm is None:
-            variance, mean = torch.var_mean(adapted, (0, 2, 3), correction=0)
+            shift, scale = mean, (variance + NORM_EPS).sqrt()
         else:
-            variance, mean = self.bnorm.running_var, self.bnorm.running_mean
-        z = adapted.sub_(mean[:, None, None]).div_((variance + NORM_EPS).sqrt()[:, None, None])
-        variance, mean = torch.var_mean(z, (2, 3), correction=0, keepdim=True)
-        return z, mean, torch.maximum(variance.sqrt(), self.sigma_F + LEAST_DEVIATION)
+            shift, scale = self.bnorm.running_mean, (self.bnorm.running_var + NORM_EPS).sqrt()
+            shift, scale = shift[:, None, None], scale[:, None, None]
+        deviation = torch.maximum(variance.sqrt() / scale, self.sigma_F + LEAST_DEVIATION)
+        return Statistics(shift, scale, (mean - shift) / scale, deviation)
 
-    def hidden(self, z: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+    def normalize(self, adapted: Tensor, of: Statistics) -> Tensor:
+        """Works in place: the features are the one thing whose memory grows with the image."""
+        return adapted.sub_(of.shift).div_(of.scale)
+
+    def hidden(self, z: Tensor, of: Statistics) -> Tensor:
         """The ConvLSTM's last state (B, 8, H, W) after the windows from small to large and the image."""
-        means = [*(_window_mean(z, window) for window in WINDOWS), mean]
-        return self.conv_lstm([((m - z) / deviation).abs() for m in means])
+        means = [*(_window_mean(z, window) for window in WINDOWS), of.mean]
+        return self.conv_lstm([((m - z) / of.deviation).abs() for m in means])
+
+    def forward(self, z: Tensor, of: Statistics) -> Tensor:
+        """Probability (B, 1, H, W) from normalized features."""
+        return self.end(self.hidden(z, of))
 
 
 class MovingStatistics(nn.Module):
@@ -192,12 +223,15 @@ _CARD = {
 _WEIGHTS_LICENCE = "USC-ISI research licence: non-commercial, no redistribution"
 
 
-class _ManTraNetLocalizer(NetworkLocalizer):
+class _ManTraNetLocalizer(NativeSizeLocalizer, NetworkLocalizer):
+    cost = Cost(per_pixel=290, fixed=1.3 * GB)
+    tiling = Tiling(576, 64)
+
     def localize(self, image: ForensicImage) -> ScoreMap:
+        tiling, extras = self.decide(*image.shape)
         with torch.inference_mode():
-            probability = self.network(network_input(image.rgb).to(self._device))[0, 0].float().cpu().numpy()
-        count = len(list(patches(*image.shape, self.network.patch)))
-        return ScoreMap(probability, "probability", extras={"patches": count})
+            probability = self.network(network_input(image.rgb).to(self._device), tiling)[0, 0].float().cpu().numpy()
+        return ScoreMap(probability, "probability", extras=extras)
 
 
 @register(
@@ -215,8 +249,9 @@ class _ManTraNetLocalizer(NetworkLocalizer):
 class ManTraNetPort(_ManTraNetLocalizer):
     """Probability of forgery at the image's own size; features are normalized with the image's statistics.
 
-    Images of more than 512 pixels a side go through in patches (`patches` in the extras is their number), which
-    give the same map as the whole.
+    The network works in patches of 512 pixels, which give what the whole gives. What grows with the image are features
+    whose statistics the map depends on; tiles, which do not keep them, give the same map up to rounding in twice the
+    time. extras: those of `Decision`.
     """
 
     make_network = ManTraNet

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from bench.image import ForensicImage, ScoreMap
 from models import Localizer, WeightFile, register
 from models.checkpoint import load_strictly, read_checkpoint, registered_file
+from models.deep.localizer import NativeSizeLocalizer
 from models.deep.parts.cmx import DualTransformer, detection_head, pooled
 from models.deep.parts.imagenet import normalized
 from models.deep.parts.mit import (
@@ -29,7 +30,9 @@ from models.deep.parts.mit import (
 )
 from models.deep.parts.modalities import ModalitiesExtractor, ModalMixer
 from models.deep.parts.padding import at_least
+from models.deep.parts.tiles import Tiling
 from models.device import compute_device
+from models.memory import GB, Cost
 
 EMBEDDING = 512
 LARGEST = 2048
@@ -122,8 +125,16 @@ class MMFusion(nn.Module):
 
     def forward(self, rgb: Tensor, views: list[Tensor]) -> Found:
         """rgb: (B, 3, H, W) of 8-bit values divided by 256. views: what `ModalitiesExtractor` makes of it."""
+        return self.judge(self.maps(rgb, views))
+
+    def maps(self, rgb: Tensor, views: list[Tensor]) -> Tensor:
+        """Two logits and that of the confidence, (B, 3, H, W)."""
         features = self.backbone(normalized(rgb), views)
-        logits, confidence = (enlarge(h(features), rgb.shape[2:]) for h in (self.decode_head, self.conf_head))
+        return torch.cat([enlarge(head(features), rgb.shape[2:]) for head in (self.decode_head, self.conf_head)], 1)
+
+    def judge(self, maps: Tensor) -> Found:
+        """The maps, and what they say of the image."""
+        logits, confidence = maps.split((2, 1), 1)
         return Found(logits, confidence, self.detection(pooled(logits, confidence)))
 
 
@@ -134,6 +145,27 @@ def limited(rgb: np.ndarray) -> np.ndarray:
         return rgb
     height, width = (round(n * (LARGEST / longest)) for n in rgb.shape[:2])
     return cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+class BothNetworks(Localizer):
+    """Loads the network and the extractor of its views from one file, each with its own state dict."""
+
+    def __init__(
+        self,
+        weights: str | os.PathLike | Mapping[str, Mapping[str, Tensor]] | None = None,
+        device: str = "cpu",
+    ):
+        self._device = compute_device(device)
+        given = registered_file(self.card) if weights is None else weights
+        loaded = []
+        for make, key in ((MMFusion, MODEL_KEY), (ModalitiesExtractor, EXTRACTOR_KEY)):
+            checkpoint = read_checkpoint(given, key)
+            with torch.device("meta"):
+                network = make()
+            load_strictly(network, checkpoint)
+            loaded.append((network.to(self._device).eval(), checkpoint.digest))
+        (self.network, first), (self.extractor, second) = loaded
+        self.weights_digest = first if first == second else f"{first} {second}"
 
 
 @register(
@@ -155,45 +187,38 @@ def limited(rgb: np.ndarray) -> np.ndarray:
         ),
     ),
 )
-class MMFusionLocalizer(Localizer):
+class MMFusionLocalizer(NativeSizeLocalizer, BothNetworks):
     """Probability of forgery at native size, or at a longer side of 2048 pixels if that is less.
+
+    Its transformers attend over the whole image, so tiles are an approximation: MEASURED
 
     weights: the authors' file, or a mapping with its two state dicts, "state_dict" and "extractor_state_dict".
     image_score: the network's own. extras: "confidence" 0..1 float32 (H, W) in the map, "shrunk" where the photo was
-    above 2048 pixels, "padded" where a side below 32 pixels was extended by repeating the edge.
+    above 2048 pixels, "padded" where a side below 32 pixels was extended by repeating the edge, and those of
+    `Decision`.
     """
 
-    def __init__(
-        self,
-        weights: str | os.PathLike | Mapping[str, Mapping[str, Tensor]] | None = None,
-        device: str = "cpu",
-    ):
-        self._device = compute_device(device)
-        given = registered_file(self.card) if weights is None else weights
-        loaded = []
-        for make, key in ((MMFusion, MODEL_KEY), (ModalitiesExtractor, EXTRACTOR_KEY)):
-            checkpoint = read_checkpoint(given, key)
-            with torch.device("meta"):
-                network = make()
-            load_strictly(network, checkpoint)
-            loaded.append((network.to(self._device).eval(), checkpoint.digest))
-        (self.network, first), (self.extractor, second) = loaded
-        self.weights_digest = first if first == second else f"{first} {second}"
+    cost = Cost(per_pixel=400, fixed=0.7 * GB)
+    tiling = Tiling(1280, 128)
 
     def localize(self, image: ForensicImage) -> ScoreMap:
         small = limited(image.rgb)
         height, width = small.shape[:2]
         rgb = at_least(small, SMALLEST)
+        tiling, extras = self.decide(*rgb.shape[:2])
         x = torch.from_numpy(rgb.astype(np.float32) / 256).permute(2, 0, 1)[None].to(self._device)
         with torch.inference_mode():
-            found = self.network(x, self.extractor(x))
+            found = self.network.judge(self._maps(x) if tiling is None else tiling.apply(self._maps, x))
             maps = found.logits.softmax(1)[0, 1], found.confidence.sigmoid()[0, 0]
             forged, confidence = (m[:height, :width].contiguous().cpu().numpy() for m in maps)
             score = found.detection.sigmoid().item()
         at_size = cv2.resize(confidence, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        extras = {
+        extras |= {
             "confidence": at_size,
             "shrunk": small.shape != image.rgb.shape,
             "padded": rgb.shape != small.shape,
         }
         return ScoreMap(forged, "probability", image_score=score, extras=extras).resized(*image.shape)
+
+    def _maps(self, rgb: Tensor) -> Tensor:
+        return self.network.maps(rgb, self.extractor(rgb))

@@ -13,40 +13,27 @@ from bench.image import ForensicImage, ScoreMap
 from models import WeightFile, register
 from models.convolution import ConvNorm
 from models.deep.composite import CompositeLocalizer
-from models.deep.parts.hrnet import ENLARGE, HRNet
+from models.deep.localizer import NativeSizeLocalizer
+from models.deep.parts.hrnet import ENLARGE, HRNet, head_features, in_strips
 from models.deep.parts.nonlocal_attention import NonLocal
 from models.deep.parts.resnet import Bottleneck
+from models.deep.parts.tiles import Place, Tiling
+from models.memory import GB, Cost
 
 WIDTHS = (18, 36, 72, 144)
 FOLDS = (4, 2, 2, 1)
 HEAD_SIZE = 256  # the heads' finest feature map, whatever the size of the image
-STRIP_PIXELS = 2**18  # of one strip of a large image; 256 MB for each of the widest maps
-HALO = 8  # rows above and below a strip: six 3 x 3 convolutions at most, the last of stride 2; an even number
 resize = ENLARGE["corners"]
 
 
-class StripwiseHRNet(HRNet):
-    """HRNet-W18 small at full resolution. In inference its first stage sees a large image strip by strip.
-
-    This gives what the whole image gives, up to rounding, in less memory: at 1 MP 1.1 GB instead of 3.7 GB.
-    """
+class FullSizeHRNet(HRNet):
+    """HRNet-W18 small at full resolution; its first stage sees a large image strip by strip."""
 
     def __init__(self):
         super().__init__(WIDTHS, modules=(1, 1, 1), blocks=2, stem_stride=1, enlarge="corners")
 
-    def first_stage(self, x: Tensor) -> list[Tensor]:
-        height, width = x.shape[2:]
-        rows = max(2, STRIP_PIXELS // width // 2 * 2)
-        if rows >= height or torch.is_grad_enabled():
-            return super().first_stage(x)
-        strips = []
-        for top in range(0, height, rows):
-            above = max(0, top - HALO)
-            branches = super().first_stage(x[:, :, above : top + rows + HALO])
-            own = min(rows, height - top)
-            cuts = [((top - above) // stride, -(-own // stride)) for stride in (1, 2)]
-            strips.append([x[:, :, first : first + count] for x, (first, count) in zip(branches, cuts, strict=True)])
-        return [torch.cat(branch, 2) for branch in zip(*strips, strict=True)]
+    def first_stage(self, x: Tensor, place: Place | None = None) -> list[Tensor]:
+        return in_strips(super().first_stage, x)
 
 
 class PSCCNet(nn.Module):
@@ -54,23 +41,18 @@ class PSCCNet(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.features = StripwiseHRNet()
+        self.features = FullSizeHRNet()
         self.localization = LocalizationHead()
         self.detection = DetectionHead()
 
-    def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+    def forward(self, x: Tensor, tiling: Tiling | None = None) -> tuple[list[Tensor], Tensor]:
         """x: (B, 3, H, W) in 0..1. Probabilities (B, 1, s, s), s = 256, 128, 64, 32, and logits (B, 2).
 
-        The logits are of authentic and forged.
+        The logits are of authentic and forged. tiling: how the features of a large image are computed, None for as a
+        whole; it changes nothing but roundings.
         """
-        pyramid = to_head_size(self.features(x))
+        pyramid = head_features(self.features, x, HEAD_SIZE, tiling)
         return self.localization(pyramid), self.detection(pyramid)
-
-
-def to_head_size(features: list[Tensor]) -> list[Tensor]:
-    """Feature maps at 256, 128, 64 and 32 pixels a side."""
-    sides = [HEAD_SIZE >> level for level in range(len(features))]
-    return [resize(x, (side, side)) for side, x in zip(sides, features, strict=True)]
 
 
 class LocalizationHead(nn.Module):
@@ -163,15 +145,22 @@ _PAGE = "https://github.com/proteus1991/PSCC-Net/tree/main/checkpoint"
         ),
     ),
 )
-class PSCCNetLocalizer(CompositeLocalizer):
-    """Probability of forgery at the image's own size; the image score is the detection head's probability."""
+class PSCCNetLocalizer(NativeSizeLocalizer, CompositeLocalizer):
+    """Probability of forgery at the image's own size; the image score is the detection head's probability.
+
+    The heads see the whole image at 256 x 256; the features before them can be computed in tiles, which give the same
+    up to rounding. extras: those of `Decision`.
+    """
 
     make_network = PSCCNet
+    cost = Cost(per_pixel=480, fixed=1.0 * GB)
+    tiling = Tiling(1280, 96)
 
     def localize(self, image: ForensicImage) -> ScoreMap:
         x = torch.from_numpy(image.rgb.astype(np.float32) / 255).permute(2, 0, 1)[None]
+        tiling, extras = self.decide(*image.shape)
         with torch.inference_mode():
-            masks, logits = self.network(x.to(self._device))
+            masks, logits = self.network(x.to(self._device), tiling)
             forged = resize(masks[0], image.shape)[0, 0].float().cpu().numpy()
             detected = float(F.softmax(logits, 1)[0, 1])
-        return ScoreMap(forged, "probability", detected)
+        return ScoreMap(forged, "probability", detected, extras)

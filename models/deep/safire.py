@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -142,42 +143,57 @@ def enlarged(logits: Tensor) -> Tensor:
     return F.interpolate(logits[None], (INPUT_SIZE, INPUT_SIZE), mode="bilinear", align_corners=False)[0]
 
 
-def two_clusters(points: Tensor, seed: int) -> Tensor:
-    """k-means of (N, D) by angle: int64 (N,), 0 or 1; the two first centres are drawn with `seed`.
+def clusters(points: Tensor, count: int, seed: int) -> Tensor:
+    """k-means of (N, D) by angle: int64 (N,), 0 .. count - 1; the first centres are drawn with `seed`.
 
     The authors draw them without a seed, so that their map of an image is not always the same. Centres are means of
-    points of any length. It ends where a cluster is empty; of fewer than two points all are in cluster 0.
+    points of any length. It ends where a cluster is empty; fewer points than clusters are all in cluster 0.
     """
-    if len(points) < 2:
+    if len(points) < count:
         return torch.zeros(len(points), dtype=torch.int64)
-    centres = points[np.random.default_rng(seed).choice(len(points), 2, replace=False)]
+    centres = points[np.random.default_rng(seed).choice(len(points), count, replace=False)]
     for _ in range(ROUNDS):
         labels = (1 - F.normalize(points, dim=1) @ F.normalize(centres, dim=1).T).argmin(1)
-        if labels.min() == labels.max():
+        if len(labels.unique()) < count:
             break
-        previous, centres = centres, torch.stack([points[labels == label].mean(0) for label in (0, 1)])
+        previous, centres = centres, torch.stack([points[labels == label].mean(0) for label in range(count)])
         if (centres - previous).norm(dim=1).sum() ** 2 < TOLERANCE:
             break
     return labels
 
 
-def best_of_each(masks: PointMasks, seed: int) -> tuple[list[int], np.ndarray]:
-    """Index of the mask with the largest estimated IoU of each cluster, the forged one's first, and int8 (P,) labels.
+def best_of_each(masks: PointMasks, count: int, seed: int) -> tuple[list[int], np.ndarray]:
+    """Index of the mask with the largest estimated IoU of each of at most `count` clusters, and int8 (P,) labels.
 
-    Of the two masks the smaller is forged. A label is 0 for the forged cluster, 1 for the other, -1 for a mask that
-    covers no position of the features and is left out (if all are such, none is). One cluster alone is "forged".
+    A label is the place of its cluster among the indices; -1 for a mask that covers no position of the features and
+    is left out (if all are such, none is).
     """
-    usable = ~masks.feature.isnan().any(1)
+    iou, usable = masks.iou.numpy(), ~masks.feature.isnan().any(1)
     if not usable.any():
-        return [int(masks.iou.argmax())], np.zeros(len(masks.iou), np.int8)
-    labels = np.full(len(masks.iou), -1, np.int8)
-    labels[usable.numpy()] = two_clusters(masks.feature[usable], seed).numpy()
-    iou = masks.iou.numpy()
-    best = [max(np.flatnonzero(labels == label), key=iou.__getitem__) for label in (0, 1) if (labels == label).any()]
+        return [int(iou.argmax())], np.zeros(len(iou), np.int8)
+    found = clusters(masks.feature[usable], count, seed).numpy()
+    labels = np.full(len(iou), -1, np.int8)
+    _, labels[usable.numpy()] = np.unique(found, return_inverse=True)
+    members = (np.flatnonzero(labels == label) for label in range(labels.max() + 1))
+    return [int(max(own, key=iou.__getitem__)) for own in members], labels
+
+
+def forged_and_other(masks: PointMasks, seed: int) -> tuple[list[int], np.ndarray]:
+    """`best_of_each` of two clusters, that whose best mask is smaller first: it is the forged one. So is one alone."""
+    best, labels = best_of_each(masks, 2, seed)
     if len(best) == 2 and masks.area[best[0]] > masks.area[best[1]]:
         best.reverse()
         labels = np.where(labels >= 0, 1 - labels, labels).astype(np.int8)
-    return [int(i) for i in best], labels
+    return best, labels
+
+
+def partition(masks: PointMasks, count: int, seed: int) -> np.ndarray:
+    """Which of at most `count` sources each pixel comes from, uint8 (1024, 1024): the one with the largest logit.
+
+    Sources are numbered by the first of the points, row by row, that has its best mask.
+    """
+    best, _ = best_of_each(masks, count, seed)
+    return enlarged(masks.logits[sorted(best)]).argmax(0).to(torch.uint8).numpy()
 
 
 @register(
@@ -200,30 +216,39 @@ def best_of_each(masks: PointMasks, seed: int) -> tuple[list[int], np.ndarray]:
 class SAFIRELocalizer(NetworkLocalizer):
     """Mean of the forged region's probability and of that of not being in the other, of the photo at 1024 x 1024.
 
-    seed: of the clustering. Extras: `point_iou` float32 and `point_cluster` int8, both (16, 16), as `best_of_each`
-    describes them; `iou` of the one or two masks that make the map, and `clusters`, the number of masks in each.
+    seed: of the clustering. sources: into how many the photo is partitioned at most (the authors' multi-source
+    inference by k-means, whose default is 3; the number is not estimated). Extras: `point_iou` float32 and
+    `point_cluster` int8, both (16, 16), as `forged_and_other` describes them; `iou` of the one or two masks that make
+    the map, and `clusters`, the number of masks in each; `sources` uint8 (H, W), see `partition`.
     """
 
     make_network = SAFIRE
 
     def __init__(
-        self, weights: str | os.PathLike | Mapping[str, Tensor] | None = None, device: str = "cpu", seed: int = 0
+        self,
+        weights: str | os.PathLike | Mapping[str, Tensor] | None = None,
+        device: str = "cpu",
+        seed: int = 0,
+        sources: int = 3,
     ):
         super().__init__(weights, device)
         self.seed = seed
+        self.sources = sources
 
     def localize(self, image: ForensicImage) -> ScoreMap:
         with torch.inference_mode():
             features = self.network.image_encoder(normalized_square(image.rgb, INPUT_SIZE).to(self._device))
             masks = ask(self.network, features, point_grid(POINTS_A_SIDE))
-            best, labels = best_of_each(masks, self.seed)
+            best, labels = forged_and_other(masks, self.seed)
             forged, *other = enlarged(masks.logits[best]).sigmoid()
             probability = (forged + 1 - other[0]) / 2 if other else forged
+            sources = partition(masks, self.sources, self.seed)
         grid = (POINTS_A_SIDE, POINTS_A_SIDE)
         extras = {
             "point_iou": masks.iou.numpy().reshape(grid),
             "point_cluster": labels.reshape(grid),
             "iou": [float(masks.iou[i]) for i in best],
             "clusters": [int((labels == label).sum()) for label in (0, 1)],
+            "sources": cv2.resize(sources, image.shape[::-1], interpolation=cv2.INTER_NEAREST),
         }
         return ScoreMap(probability.numpy(), "probability", extras=extras).resized(*image.shape)

@@ -16,10 +16,12 @@ from models import WeightFile, register
 from models.deep.localizer import NetworkLocalizer
 from models.deep.parts.keras import convolution, read_keras
 from models.deep.parts.manipulation_trace import FIRST_WIDTH, LAYERS, RADIUS, WIDTHS, trace_features
+from models.deep.parts.resample import left_aligned, sampled
 from models.deep.parts.srm import by_channel
-from models.deep.parts.tiles import patches, patchwise
+from models.deep.parts.tiles import Tiling, patchwise
 
-PATCH = 512  # pixels a side seen at once by the features; the attention takes as much memory for it
+PATCH = 576  # pixels a side seen at once by the features; the attention takes as much memory for it
+MARGIN = 32  # pixels of it that are not kept; the features depend on fewer, and interpolation on one more
 RESIZED = 224
 CHANNELS = 32
 SHIFTS = (1, 3, 9, 27, 81)
@@ -56,8 +58,12 @@ class SPAN(nn.Module):
     def attended(self, x: Tensor) -> Tensor:
         """The 32 features after the last attention."""
         # The official code resizes 256 features and adapts them then; a 1 x 1 convolution without bias commutes.
-        adapted = patchwise(lambda part: self.outlierTrans_new(self.features(part)), x, self.patch, RADIUS)
-        return patchwise(self._attend, resize(adapted, RESIZED) if self.resized else adapted, self.patch, REACH)
+        if self.resized:
+            tiling = Tiling(self.patch, MARGIN)
+            (adapted,) = sampled(lambda part, _: [self._adapted(part)], x, tiling, [RESIZED], left_aligned)
+        else:
+            adapted = patchwise(self._adapted, x, self.patch, RADIUS)
+        return patchwise(self._attend, adapted, self.patch, REACH)
 
     def features(self, x: Tensor) -> Tensor:
         """ManTra-Net's features (B, 256, H, W)."""
@@ -67,6 +73,9 @@ class SPAN(nn.Module):
     def decide(self, x: Tensor) -> Tensor:
         """Probability from the features after the last attention."""
         return patchwise(self._decide, x, self.patch, 2 * len(FINAL_WIDTHS))
+
+    def _adapted(self, x: Tensor) -> Tensor:
+        return self.outlierTrans_new(self.features(x))
 
     def _attend(self, x: Tensor) -> Tensor:
         for i in range(len(SHIFTS)):
@@ -148,18 +157,6 @@ class PixelAttention(nn.Module):
             yield projected[:, :, top : top + height, left : left + width]
 
 
-def resize(x: Tensor, side: int) -> Tensor:
-    """(B, C, side, side), bilinear with output pixel i at i * length / side: TensorFlow 1 has no half-pixel centres."""
-    for axis in (3, 2):
-        length = x.shape[axis]
-        position = torch.arange(side, device=x.device, dtype=x.dtype) * (length / side)
-        before = position.long()
-        after = (before + 1).clamp(max=length - 1)
-        weight = (position - before).reshape(-1, *(1,) * (3 - axis))
-        x = x.index_select(axis, before).lerp(x.index_select(axis, after), weight)
-    return x
-
-
 def from_keras(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The state dict from the authors' file, where Keras may have numbered the attention layers higher."""
     attention = sorted({name.split("/")[0] for name in tensors if name.startswith("pixel_attention_")}, key=_number)
@@ -193,8 +190,9 @@ def network_input(rgb: np.ndarray) -> Tensor:
 class SPANLocalizer(NetworkLocalizer):
     """Probability of forgery at 224 x 224, as in the authors' evaluation, enlarged without interpolation as there.
 
-    The features are computed at the image's own size, in patches of 512 pixels where it is larger (`patches` in the
-    extras is their number), which changes nothing. The .h5 file is read by h5py.
+    The features are computed at the image's own size, in tiles where it is larger than 576 pixels (`tiles` in the
+    extras is their number), and of each no more is kept than what its part of 224 x 224 is made from: the memory does
+    not grow with the image, and nothing changes but roundings. The .h5 file is read by h5py.
     """
 
     make_network = SPAN
@@ -205,5 +203,5 @@ class SPANLocalizer(NetworkLocalizer):
             probability = self.network(network_input(image.rgb).to(self._device))[0, 0].float().cpu().numpy()
         height, width = image.shape
         values = cv2.resize(probability, (width, height), interpolation=cv2.INTER_NEAREST)
-        count = len(list(patches(height, width, self.network.patch)))
-        return ScoreMap(values, "probability", extras={"patches": count})
+        count = len(Tiling(self.network.patch, MARGIN).places(height, width))
+        return ScoreMap(values, "probability", extras={"tiles": count})

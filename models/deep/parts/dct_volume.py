@@ -27,7 +27,7 @@ def luma_coefficients(stored: JpegCoefficients, height: int, width: int) -> np.n
 
 
 def dct_volume(coefficients: np.ndarray, largest: int = 20) -> Tensor:
-    """Float32 (largest + 1, H, W) of integers (H, W): plane k is 1 where |c| = k, the last one where |c| >= largest."""
+    """Float32 (largest + 1, H, W) of whole numbers (H, W): plane k is 1 where |c| = k, the last if |c| >= largest."""
     magnitude = torch.from_numpy(np.minimum(np.abs(coefficients), largest).astype(np.int64))
     volume = torch.zeros(largest + 1, *magnitude.shape)
     return volume.scatter_(0, magnitude[None], 1.0)

@@ -9,13 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.convolution import ConvNorm, convolve
+from models.deep.parts.resample import Aligned, centre_aligned, corner_aligned, resampled, sampled
 from models.deep.parts.resnet import Bottleneck
+from models.deep.parts.tiles import Place, Tiling, pieces
 
 STEM_CHANNELS = 64
+STRIP_PIXELS = 2**18  # of one strip of a large image; 256 MB for each of the widest maps
+HALO = 16  # rows above and below a strip: six 3 x 3 convolutions at full size at most, or three of stride 2
 
 Enlarge = Callable[[Tensor, tuple[int, int]], Tensor]
 ENLARGE: dict[str, Enlarge] = {
@@ -23,6 +28,7 @@ ENLARGE: dict[str, Enlarge] = {
     "corners": partial(F.interpolate, mode="bilinear", align_corners=True),
     "nearest": partial(F.interpolate, mode="nearest"),
 }
+ALIGNED: dict[str, Aligned] = {"bilinear": centre_aligned, "corners": corner_aligned}
 
 
 def _shortcut(channels: int, out: int) -> ConvNorm | None:
@@ -64,9 +70,10 @@ class HighResolutionModule(nn.Module):
             nn.ModuleList(_exchange(widths, source, target) for source in range(len(widths)))
             for target in range(outputs)
         )
-        self.enlarge = ENLARGE[enlarge]
+        self.form = enlarge
 
-    def forward(self, features: list[Tensor]) -> list[Tensor]:
+    def forward(self, features: list[Tensor], place: Place | None = None) -> list[Tensor]:
+        """place: of the finest branch, where the features are those of a tile."""
         features = [branch(x) for branch, x in zip(self.branches, features, strict=True)]
         fused = []
         for target, exchanges in enumerate(self.fuse_layers):
@@ -75,7 +82,12 @@ class HighResolutionModule(nn.Module):
                 if source == target:
                     continue
                 x = exchange(features[source])
-                total = total + (self.enlarge(x, total.shape[2:]) if source > target else x)
+                if source > target and place is None:
+                    x = ENLARGE[self.form](x, total.shape[2:])
+                elif source > target:
+                    coarse, fine = (tuple(piece.at(2**level) for piece in place) for level in (source, target))
+                    x = resampled(x, coarse, fine, ALIGNED[self.form])
+                total = total + x
             fused.append(F.relu(total))
         return fused
 
@@ -157,15 +169,61 @@ class HRNet(nn.Module):
         self.conv2 = nn.Conv2d(STEM_CHANNELS, STEM_CHANNELS, 3, stride, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(STEM_CHANNELS)
 
-    def stem(self, x: Tensor) -> Tensor:
+    def stem(self, x: Tensor, place: Place | None = None) -> Tensor:
         """(B, 3, H, W) to (B, 64, H / stride^2, W / stride^2)."""
         return convolve(convolve(x, self.conv1, self.bn1, "relu"), self.conv2, self.bn2, "relu")
 
-    def first_stage(self, x: Tensor) -> list[Tensor]:
+    def first_stage(self, x: Tensor, place: Place | None = None) -> list[Tensor]:
         """What stage 2 starts from; on the way there lie the widest maps, 256 channels at the stem's stride."""
-        return pass_on(self.transition1, [self.layer1(self.stem(x))])
+        return self.branch(self.stem(x, place))
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        features = self.stage2(self.first_stage(x))
-        features = self.stage3(pass_on(self.transition2, features))
-        return self.stage4(pass_on(self.transition3, features))
+    def branch(self, x: Tensor) -> list[Tensor]:
+        """From what the stem yields to what stage 2 starts from."""
+        return pass_on(self.transition1, [self.layer1(x)])
+
+    def forward(self, x: Tensor, place: Place | None = None) -> list[Tensor]:
+        """place: where x is a tile of an image, what it sees of it; then stem_stride is 1.
+
+        What a tile yields equals what the whole yields there, up to rounding, as far from its inner borders as
+        convolutions reach: coarse maps are enlarged as those of the whole are.
+        """
+        features = _through(self.stage2, self.first_stage(x, place), place)
+        features = _through(self.stage3, pass_on(self.transition2, features), place)
+        return _through(self.stage4, pass_on(self.transition3, features), place)
+
+
+def _through(modules: Iterable[HighResolutionModule], features: list[Tensor], place: Place | None) -> list[Tensor]:
+    for module in modules:
+        features = module(features, place)
+    return features
+
+
+def in_strips(function: Callable[[Tensor], list[Tensor]], x: Tensor) -> list[Tensor]:
+    """`function(x)`, maps at strides 1, 2, 4 ..., in inference of a large image strip by strip.
+
+    This gives what the whole image gives, up to rounding, in less memory: that of the maps themselves. The function
+    consists of convolutions that reach at most HALO rows.
+    """
+    height, width = x.shape[2:]
+    rows = max(HALO, STRIP_PIXELS // width // HALO * HALO)
+    if rows >= height or torch.is_grad_enabled():
+        return function(x)
+    maps: list[Tensor] = []
+    for strip in pieces(height, rows, HALO):
+        for level, seen in enumerate(function(x[:, :, strip.seen])):
+            part = strip.at(2**level)
+            if len(maps) == level:
+                maps.append(seen.new_empty(*seen.shape[:2], part.whole, seen.shape[3]))
+            maps[level][:, :, part.kept] = seen[:, :, part.middle]
+    return maps
+
+
+def head_features(backbone: HRNet, x: Tensor, side: int, tiling: Tiling | None = None) -> list[Tensor]:
+    """Features of a backbone of stem stride 1, resampled with aligned corners to side, side / 2, side / 4, ...
+
+    tiling: of a large image, None to see it as a whole.
+    """
+    sides = [side >> level for level in range(len(backbone.widths))]
+    if tiling is not None:
+        return sampled(backbone, x, tiling, sides, corner_aligned)
+    return [ENLARGE["corners"](features, (side, side)) for side, features in zip(sides, backbone(x), strict=True)]

@@ -1,14 +1,90 @@
-"""Images in tiles: half overlapping ones whose predictions are blended, and patches that give what the whole gives."""
+"""Images in tiles: half overlapping ones whose predictions are blended, and tiles that keep their middle alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import product
 
 import cv2
 import numpy as np
 from torch import Tensor
+
+STEP = 32  # pixels; tiles begin at multiples of it, so that they fall onto the strides of every network
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One tile along one axis of an image of `whole` pixels: it sees start .. stop and keeps first .. last."""
+
+    whole: int
+    start: int
+    stop: int
+    first: int
+    last: int
+
+    @property
+    def seen(self) -> slice:
+        """In the image."""
+        return slice(self.start, self.stop)
+
+    @property
+    def kept(self) -> slice:
+        """In the image."""
+        return slice(self.first, self.last)
+
+    @property
+    def middle(self) -> slice:
+        """What is kept, in the tile."""
+        return slice(self.first - self.start, self.last - self.start)
+
+    def at(self, stride: int) -> Piece:
+        """The same in a map that convolutions of this stride make; start and first are multiples of it."""
+        ends = (-(-n // stride) for n in (self.whole, self.stop, self.last))
+        whole, stop, last = ends
+        return Piece(whole, self.start // stride, stop, self.first // stride, last)
+
+
+Place = tuple[Piece, Piece]  # rows and columns of one tile
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Tiles of at most side x side pixels that overlap by twice `margin`; of the overlap each one keeps half.
+
+    Both are multiples of STEP. What a network says further than `margin` from the inner borders of a tile is kept. It
+    equals what it says of the whole if nothing in it depends on pixels further away than that.
+    """
+
+    side: int
+    margin: int
+
+    def __str__(self) -> str:
+        return f"tiles {self.side}x{self.side}, overlap {2 * self.margin}"
+
+    def places(self, height: int, width: int) -> list[Place]:
+        """The tiles of an image, row by row; all of about the same size."""
+        return list(product(self._along(height), self._along(width)))
+
+    def apply(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """`function` of each tile of x (B, C, H, W), put together; it keeps height and width."""
+        return _put_together(function, x, self.places(*x.shape[2:]))
+
+    def _along(self, length: int) -> list[Piece]:
+        if length <= self.side:
+            return pieces(length, length, 0)
+        count = -(-length // (self.side - 2 * self.margin))
+        return pieces(length, -(-length // (count * STEP)) * STEP, self.margin)
+
+
+def pieces(length: int, own: int, margin: int) -> list[Piece]:
+    """Tiles along an axis that keep `own` pixels each and see `margin` more on both sides where there are any."""
+    firsts = range(0, length, own)
+    return [
+        Piece(length, max(0, first - margin), min(length, first + own + margin), first, min(length, first + own))
+        for first in firsts
+    ]
 
 
 def patchwise(function: Callable[[Tensor], Tensor], x: Tensor, side: int, halo: int) -> Tensor:
@@ -17,22 +93,17 @@ def patchwise(function: Callable[[Tensor], Tensor], x: Tensor, side: int, halo: 
     x: (B, C, H, W); the function keeps H and W. It gives what the whole would give, up to rounding, if no value
     depends on pixels further away than `halo`; the memory that it needs no longer grows with the image.
     """
-    height, width = x.shape[2:]
+    return _put_together(function, x, list(product(*(pieces(length, side, halo) for length in x.shape[2:]))))
+
+
+def _put_together(function: Callable[[Tensor], Tensor], x: Tensor, places: Sequence[Place]) -> Tensor:
     result = None
-    for top, left in patches(height, width, side):
-        bottom, right = min(top + side, height), min(left + side, width)
-        above, before = max(0, top - halo), max(0, left - halo)
-        seen = function(x[:, :, above : bottom + halo, before : right + halo])
+    for rows, columns in places:
+        seen = function(x[:, :, rows.seen, columns.seen])
         if result is None:
-            result = seen.new_empty(*seen.shape[:2], height, width)
-        inside = np.s_[:, :, top - above : bottom - above, left - before : right - before]
-        result[:, :, top:bottom, left:right] = seen[inside]
+            result = seen.new_empty(*seen.shape[:2], *x.shape[2:])
+        result[:, :, rows.kept, columns.kept] = seen[:, :, rows.middle, columns.middle]
     return result
-
-
-def patches(height: int, width: int, side: int) -> Iterator[tuple[int, int]]:
-    """Top and left of each patch of `patchwise`."""
-    return product(range(0, height, side), range(0, width, side))
 
 
 def tiles(height: int, width: int, size: int) -> list[tuple[slice, slice]]:

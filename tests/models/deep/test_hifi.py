@@ -9,6 +9,8 @@ import models
 from bench.image import NotApplicable
 from models import WeightsError, WeightsMissing
 from models.deep import hifi
+from models.deep.parts import hrnet
+from models.deep.parts.tiles import Tiling
 
 
 @pytest.fixture
@@ -91,8 +93,24 @@ def test_localization_weights_see_the_whole_image(narrow, photo):
         assert score.values.min() >= 0 and score.values.max() <= 1
     with pytest.raises(NotApplicable, match="at least 10 pixels"):
         localizer.localize(photo(9, 40))
-    with pytest.raises(NotApplicable, match="would need 15 GB"):
-        localizer.localize(photo(2049, 2048))
+
+
+@pytest.mark.parametrize(("height", "width"), [(530, 50), (43, 501)])
+def test_tiles_give_the_prediction_of_the_whole(narrow, photo, height, width):
+    network = models.build("hifi-net-loc", weights=narrow["hifi-net-loc"]).network
+    x = torch.from_numpy(photo(height, width).rgb / np.float32(255)).permute(2, 0, 1)[None]
+    margin = hifi.HiFiNetLocalizationLocalizer.tiling.margin
+    tiling = Tiling(2 * margin + 128, margin)
+    with torch.inference_mode():
+        features, from_tiles, near = (
+            hrnet.head_features(network.features, x, 64, t) for t in (None, tiling, Tiling(128, 32))
+        )
+        mask, tiled = network(x).mask, network(x, tiling).mask
+    for a, b in zip(features, from_tiles, strict=True):
+        torch.testing.assert_close(a, b, atol=2e-5 * float(a.std()), rtol=0)
+    assert (near[0] - features[0]).abs().max() > 1e-3 * features[0].std()  # what the margin is needed for
+    assert mask.std() > 1e-3
+    torch.testing.assert_close(tiled, mask, atol=2e-5, rtol=0)
 
 
 def test_missing_and_foreign_weights_are_named(narrow, monkeypatch, tmp_path):

@@ -13,6 +13,8 @@ from models import WeightsError, WeightsMissing
 from models.deep import mantranet
 from models.deep.parts.manipulation_trace import mirrored
 from models.deep.parts.srm import by_channel
+from models.deep.parts.tiles import Tiling
+from models.memory import Cost
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +34,7 @@ def test_localizes_images_of_any_size(localizer, photo, height, width, grey):
     score = localizer.localize(photo(height, width, grey))
     assert score.kind == "probability" and score.values.shape == (height, width)
     assert score.values.min() >= 0 and score.values.max() <= 1
-    assert score.extras["patches"] == 1
+    assert score.extras["seen"] == "whole"
 
 
 def test_a_flat_image_has_a_map(localizer):
@@ -40,20 +42,39 @@ def test_a_flat_image_has_a_map(localizer):
     assert np.isfinite(score.values).all()
 
 
-def test_patches_give_the_map_of_the_whole(localizer, photo):
-    network = localizer.network.double()
-    x = mantranet.network_input(photo(75, 30).rgb).double()
+@pytest.fixture
+def narrower(monkeypatch):
+    monkeypatch.setattr(mantranet, "CHANNELS", 4)
+    monkeypatch.setattr(mantranet, "HIDDEN", 2)
+
+
+@pytest.mark.usefixtures("narrower")
+@pytest.mark.parametrize("stored", [True, False])
+def test_patches_and_tiles_give_the_map_of_the_whole(monkeypatch, random_weights, photo, stored):
+    weights = random_weights(mantranet.ManTraNet(stored))
+    weights["AnomalyDetector.sigma_F"].abs_()
+    network = models.build("mantranet-keras" if stored else "mantranet", weights=weights).network.double()
+    x = mantranet.network_input(photo(175, 70).rgb).double()
     with torch.inference_mode():
         whole = network(x)
-        network.patch = 32
+        in_tiles = network(x, Tiling(160, 64))
+        monkeypatch.setattr(mantranet, "PATCH", 32)
         patched = network(x)
     assert whole.max() - whole.min() > 1e-2
     torch.testing.assert_close(patched, whole, atol=1e-10, rtol=0)
+    torch.testing.assert_close(in_tiles, whole, atol=1e-10, rtol=0)
 
 
-def test_patches_are_counted(localizer, photo):
-    localizer.network.patch = 16
-    assert localizer.localize(photo(17, 33)).extras["patches"] == 6
+@pytest.mark.usefixtures("narrower")
+def test_features_that_do_not_fit_are_not_kept(monkeypatch, random_weights, photo):
+    weights = random_weights(mantranet.ManTraNet())
+    weights["AnomalyDetector.sigma_F"].abs_()
+    monkeypatch.setattr(mantranet.ManTraNetPort, "cost", Cost(per_pixel=1000))
+    monkeypatch.setattr(mantranet.ManTraNetPort, "tiling", Tiling(160, 64))
+    image = photo(200, 170)
+    whole, tiled = (models.build("mantranet", weights=weights, memory_gb=gb).localize(image) for gb in (1, 0.03))
+    assert whole.extras["seen"] == "whole" and tiled.extras["seen"] == "tiles 160x160, overlap 128"
+    np.testing.assert_allclose(tiled.values, whole.values, atol=1e-5)
 
 
 def test_images_are_continued_as_numpy_does():

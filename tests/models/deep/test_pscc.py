@@ -8,6 +8,8 @@ import torch.nn.functional as F
 import models
 from models import WeightsError, WeightsMissing
 from models.deep import pscc
+from models.deep.parts import hrnet
+from models.deep.parts.tiles import Tiling
 
 
 @pytest.fixture
@@ -72,14 +74,31 @@ def test_strips_give_what_the_whole_image_gives(narrow, monkeypatch, height):
     x = torch.rand(1, 3, height, 30)
     with torch.inference_mode():
         whole = features(x)
-        monkeypatch.setattr(pscc, "STRIP_PIXELS", 6 * 30)
+        monkeypatch.setattr(hrnet, "STRIP_PIXELS", 16 * 30)
         calls = []
         stem = features.stem
-        monkeypatch.setattr(features, "stem", lambda strip: (calls.append(strip.shape[2]), stem(strip))[1])
+        monkeypatch.setattr(features, "stem", lambda strip, place: (calls.append(strip.shape[2]), stem(strip))[1])
         in_strips = features(x)
-    assert len(calls) == -(-height // 6) and max(calls) == 6 + 2 * pscc.HALO
+    assert len(calls) == -(-height // 16) and max(calls) == min(height, 3 * 16)
     for a, b in zip(whole, in_strips, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(405, 50), (43, 398)])
+def test_tiles_give_the_maps_of_the_whole(narrow, photo, height, width):
+    network = models.build("pscc-net", weights=narrow).network
+    x = torch.from_numpy(photo(height, width).rgb / np.float32(255)).permute(2, 0, 1)[None]
+    margin = pscc.PSCCNetLocalizer.tiling.margin
+    with torch.inference_mode():
+        whole, logits = network(x)
+        tiled, tiled_logits = network(x, Tiling(2 * margin + 64, margin))
+        near = hrnet.head_features(network.features, x, 64, Tiling(96, 32))
+        far = hrnet.head_features(network.features, x, 64)
+    assert whole[0].std() > 1e-3
+    for a, b in zip(whole, tiled, strict=True):
+        torch.testing.assert_close(a, b, atol=2e-5, rtol=0)
+    torch.testing.assert_close(tiled_logits, logits, atol=1e-4, rtol=1e-4)
+    assert (near[0] - far[0]).abs().max() > 1e-3 * far[0].std()  # what the margin is needed for
 
 
 def test_three_files_from_the_weights_folder_or_another_one(narrow, photo, tmp_path, monkeypatch):
@@ -99,5 +118,5 @@ def test_three_files_from_the_weights_folder_or_another_one(narrow, photo, tmp_p
     for localizer in (registered, elsewhere):
         np.testing.assert_array_equal(localizer.localize(image).values, whole.localize(image).values)
     (folder / "HRNet.pth").write_bytes((folder / "DetectionHead.pth").read_bytes())
-    with pytest.raises(WeightsError, match=r"HRNet\.pth does not fit StripwiseHRNet.*another network"):
+    with pytest.raises(WeightsError, match=r"HRNet\.pth does not fit FullSizeHRNet.*another network"):
         models.build("pscc-net")

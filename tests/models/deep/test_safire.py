@@ -9,7 +9,7 @@ import models
 from models import WeightsError, WeightsMissing
 from models.deep import safire
 from models.deep.parts import sam
-from models.deep.safire import PointMasks, best_of_each, high_pass, point_grid, two_clusters
+from models.deep.safire import PointMasks, best_of_each, clusters, forged_and_other, high_pass, partition, point_grid
 
 
 @pytest.fixture
@@ -61,32 +61,55 @@ def test_clusters_are_directions_whatever_the_length(seed):
     truth = rng.permutation(np.repeat([0, 1], [5, 20]))
     directions = np.array([[1, 0, 0.2], [-0.2, 1, 0]])[truth] + rng.normal(0, 0.05, (25, 3))
     points = torch.from_numpy(directions * rng.uniform(0.1, 10, (25, 1)))
-    labels = two_clusters(points, seed).numpy()
+    labels = clusters(points, 2, seed).numpy()
     assert (labels == truth).all() or (labels == 1 - truth).all()
-    assert (labels == two_clusters(points, seed).numpy()).all()
+    assert (labels == clusters(points, 2, seed).numpy()).all()
 
 
 def test_clustering_few_or_equal_points_ends():
-    assert two_clusters(torch.zeros(0, 3), 0).tolist() == []
-    assert two_clusters(torch.ones(1, 3), 0).tolist() == [0]
-    assert two_clusters(torch.ones(4, 3), 0).tolist() == [0, 0, 0, 0]
+    assert clusters(torch.zeros(0, 3), 2, 0).tolist() == []
+    assert clusters(torch.ones(1, 3), 2, 0).tolist() == [0]
+    assert clusters(torch.ones(4, 3), 2, 0).tolist() == [0, 0, 0, 0]
+    assert clusters(torch.eye(3)[:2], 3, 0).tolist() == [0, 0]
 
 
 def test_each_cluster_has_its_best_mask_and_the_smaller_is_forged():
     left, right = [1.0, 0.0], [0.0, 1.0]
     masks = masks_of([0.2, 0.9, 0.5, 0.8, 1.0], [50, 40, 10, 90, 0], [right, left, right, left, [np.nan] * 2])
-    best, labels = best_of_each(masks, seed=0)
+    best, labels = forged_and_other(masks, seed=0)
     assert best == [2, 1] and labels.tolist() == [0, 1, 0, 1, -1]
     # The areas of the best masks count, not those of the clusters.
-    best, labels = best_of_each(masks._replace(area=torch.tensor([1, 40, 60, 90, 0])), seed=0)
+    best, labels = forged_and_other(masks._replace(area=torch.tensor([1, 40, 60, 90, 0])), seed=0)
     assert best == [1, 2] and labels.tolist() == [1, 0, 1, 0, -1]
 
 
 def test_one_cluster_or_nothing_but_empty_masks_leave_one_mask():
-    best, labels = best_of_each(masks_of([0.2, 0.9], [5, 5], [[1.0, 0.0]] * 2), seed=0)
+    best, labels = forged_and_other(masks_of([0.2, 0.9], [5, 5], [[1.0, 0.0]] * 2), seed=0)
     assert best == [1] and labels.tolist() == [0, 0]
-    best, labels = best_of_each(masks_of([0.3, 0.2], [0, 0], [[np.nan] * 2] * 2), seed=0)
+    best, labels = forged_and_other(masks_of([0.3, 0.2], [0, 0], [[np.nan] * 2] * 2), seed=0)
     assert best == [0] and labels.tolist() == [0, 0]
+
+
+def test_a_photo_is_partitioned_by_the_best_mask_of_each_source(monkeypatch):
+    """Three sources side by side; the masks of each know their own third, those of larger IoU better."""
+    monkeypatch.setattr(safire, "INPUT_SIZE", 48)
+    logits, iou, feature = torch.full((9, 48, 48), -1.0), torch.rand(9), torch.zeros(9, 3)
+    truth = np.arange(48) // 16
+    order = [2, 0, 1, 1, 2, 0, 0, 2, 1]  # the source that each point lies in
+    for i, source in enumerate(order):
+        logits[i][:, truth == source] = 1.0
+        feature[i, source] = 1 + i
+    masks = PointMasks(logits, iou, torch.ones(9), feature)
+    # k-means that begins with two centres in one source stays there
+    seed = next(s for s in range(99) if len({order[i] for i in np.random.default_rng(s).choice(9, 3, False)}) == 3)
+    best, labels = best_of_each(masks, 3, seed)
+    for label, index in enumerate(best):
+        members = np.flatnonzero(labels == label)
+        assert {order[i] for i in members} == {order[index]} and iou[index] == iou[members].max()
+    found = partition(masks, 3, seed)
+    numbers = {order[index]: number for number, index in enumerate(sorted(best))}
+    np.testing.assert_array_equal(found, np.tile([numbers[source] for source in truth], (48, 1)))
+    assert found.dtype == np.uint8
 
 
 def test_a_mask_is_described_by_the_mean_feature_at_the_positions_inside_it(localizer, features):
@@ -119,6 +142,7 @@ def test_localizes_images_of_any_size(localizer, photo, height, width, grey):
     assert score.kind == "probability" and score.values.shape == (height, width)
     assert score.values.min() >= 0 and score.values.max() <= 1
     assert score.extras["point_iou"].shape == score.extras["point_cluster"].shape == (4, 4)
+    assert score.extras["sources"].shape == (height, width) and score.extras["sources"].max() <= 2
     assert sum(score.extras["clusters"]) == (score.extras["point_cluster"] >= 0).sum()
 
 

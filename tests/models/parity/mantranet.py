@@ -1,5 +1,7 @@
 """ManTra-Net: the PyTorch port, and the Keras model on the same weights with stored or the image's statistics."""
 
+import torch
+
 import models
 from models.deep.mantranet import ManTraNet, network_input
 
@@ -22,7 +24,9 @@ def outputs(case):
         stored.load_state_dict(case.fill(stored.state_dict()))
         return {"prob": stored.eval()(x)[0, 0], "prob_batchstat": network(x)[0, 0]}
     detector, features = network.AnomalyDetector, network.IMTFE(x)
-    hidden = detector.hidden(*detector.normalize(detector.adaptation(features)))
+    adapted = detector.adaptation(features)
+    statistics = detector.statistics(*torch.var_mean(adapted, (2, 3), correction=0, keepdim=True))
+    hidden = detector.hidden(detector.normalize(adapted, statistics), statistics)
     return {
         "prob": network(x),
         "logits": detector.end[0](hidden),

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 import models
-from models.deep.pscc import PSCCNet, resize, to_head_size
+from models.deep.pscc import PSCCNet, resize
 
 QUICK = {"case_200x328_s2"}
 MANIFESTS = {
@@ -28,13 +28,14 @@ def outputs(case):
     network = models.build("pscc-net", weights=weights).network
     x = torch.from_numpy(case.image.astype(np.float32) / 255).permute(2, 0, 1)[None]
     features = network.features(x)
-    masks = network.localization(to_head_size(features))
+    pyramid = [resize(x, (256 >> level,) * 2) for level, x in enumerate(features)]
+    masks = network.localization(pyramid)
     return {
         "mask1": masks[0],
         "mask3": masks[2],
         "mask4": masks[3],
         "map_full": resize(masks[0], case.image.shape[:2]),
-        "cls_logits": network.detection(to_head_size(features)),
+        "cls_logits": network.detection(pyramid),
         "s1_mean": features[0].mean((2, 3)),
         "s4": features[3],
     }

@@ -1,0 +1,115 @@
+"""How much memory a network may take for one image, and whether the image fits into it as a whole.
+
+Networks that see a photo at its own size need memory in proportion to its pixels. Each of them states what a pass
+over the whole takes (`Cost`, measured) and how it sees a photo that is too large for that (`Tiling`); the decision is
+kept with the result. All other networks see at most 1024 x 1024 pixels at once, whatever the photo: they resize it
+(MPC, MVSS-Net, Mesorch, SparseViT, ForMa, SAFIRE, FOCAL, HiFi-Net's detection weights), crop it (IML-ViT), or see it in
+tiles of a fixed size by their authors' own procedure (IF-OSN, EITLNet, Noiseprint).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+VARIABLE = "BENCH_MEMORY_GB"
+GB = 1e9
+PUT_TOGETHER = 64  # bytes a pixel: the network's input and the maps that are put together from tiles
+SHARE = 0.6  # of the free memory; the rest is for weights, the interpreter, and estimates that are too low
+MEMBERSHIP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+
+
+class MemoryLimitError(RuntimeError):
+    """The memory that may be used is stated wrongly, or not enough for the smallest step."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Bytes that one pass adds at its peak, besides the weights: `fixed`, and `per_pixel` for each pixel."""
+
+    per_pixel: float
+    fixed: float = 0.0
+
+    def of(self, height: int, width: int) -> float:
+        """Bytes for an image of this size seen as a whole."""
+        return self.fixed + self.per_pixel * height * width
+
+    def in_tiles(self, height: int, width: int, side: int) -> float:
+        """Bytes for the same in tiles of at most this side, whose results are put together."""
+        return self.of(min(height, side), min(width, side)) + PUT_TOGETHER * height * width
+
+
+def budget(device: torch.device, memory_gb: float | None = None) -> float:
+    """Bytes that one pass may take: memory_gb, else $BENCH_MEMORY_GB, else SHARE of what is free on the device.
+
+    Raises MemoryLimitError where the number that was given is none, or not above 0.
+    """
+    given, origin = (os.environ.get(VARIABLE), VARIABLE) if memory_gb is None else (memory_gb, "memory_gb")
+    if given is None:
+        return SHARE * available(device)
+    try:
+        number = float(given)
+    except ValueError:
+        number = math.nan
+    if not number > 0:
+        raise MemoryLimitError(f"{origin} is {given!r}; it must be a number of GB above 0, e.g. 4")
+    return number * GB
+
+
+def available(device: torch.device) -> float:
+    """Bytes free on a GPU; on the CPU those that the system and the limits of this process's control groups leave."""
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    return max(0.0, min([_free_in_system(), *_free_in_groups()]))
+
+
+@contextlib.contextmanager
+def shared_among(workers: int, device: torch.device) -> Iterator[float]:
+    """Inside, processes and threads that are started plan with one of `workers` equal shares; yields its GB.
+
+    A number in $BENCH_MEMORY_GB is what each worker may take: it stays.
+    """
+    if VARIABLE in os.environ:
+        yield budget(device) / GB
+        return
+    os.environ[VARIABLE] = f"{budget(device) / workers / GB:.2f}"
+    try:
+        yield float(os.environ[VARIABLE])
+    finally:
+        del os.environ[VARIABLE]
+
+
+def _free_in_system() -> float:
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2  # what is free is not known here
+
+
+def _free_in_groups() -> Iterator[float]:
+    """What each limited control group that this process is in leaves (Linux, both versions of control groups)."""
+    with contextlib.suppress(OSError):
+        for line in MEMBERSHIP.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers == "":
+                root, limit, used, cache = CGROUPS, "memory.max", "memory.current", "inactive_file"
+            elif "memory" in controllers.split(","):
+                root, limit = CGROUPS / "memory", "memory.limit_in_bytes"
+                used, cache = "memory.usage_in_bytes", "total_inactive_file"
+            else:
+                continue
+            own = root / path.lstrip("/")
+            for group in [own, *own.parents]:
+                with contextlib.suppress(OSError, ValueError, KeyError):  # no limit is the word "max"
+                    statistics = dict(row.split() for row in (group / "memory.stat").read_text().splitlines())
+                    spent = int((group / used).read_text()) - int(statistics[cache])  # files in memory can be dropped
+                    yield int((group / limit).read_text()) - spent
+                if group == root:
+                    break
