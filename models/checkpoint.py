@@ -55,9 +55,13 @@ def read_checkpoint(weights: str | os.PathLike | Mapping[str, Tensor], key: str 
     path = Path(weights)
     try:
         with path.open("rb") as file:
+            begin = file.read(64).lstrip().lower()
+            file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    if begin.startswith((b"<!doctype", b"<html")):
+        raise WeightsError(f"{path}: a web page and no checkpoint; its download must be confirmed in a browser")
     if path.suffix == ".safetensors":
         tensors, config = _read_safetensors(path, key)
     else:

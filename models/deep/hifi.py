@@ -386,7 +386,7 @@ class HiFiNetLocalizationLocalizer(NativeSizeLocalizer, CompositeLocalizer):
     """
 
     make_network = HiFiNetLocalization
-    cost = Cost(per_pixel=2200, fixed=0.2 * GB)
+    cost = Cost(per_pixel=2700, fixed=0.3 * GB)
     tiling = Tiling(960, 160)
 
     def localize(self, image: ForensicImage) -> ScoreMap:

@@ -162,7 +162,7 @@ class IFOSN(NetworkLocalizer):
     """Probability of forgery from tiles of 896 x 896 that overlap by half; `tiles` in the extras is their number.
 
     The authors round each tile and truncate the merged map to 8 bits; here they keep their precision. An image
-    of less than 32 pixels a side is filled up by repeating its last row and column.
+    of less than 32 pixels a side is filled up by repeating its last row and column; `padded` then says so.
     """
 
     make_network = Detector
@@ -181,7 +181,7 @@ class IFOSN(NetworkLocalizer):
         )
         height, width = image.shape
         values = np.ascontiguousarray(merged[:height, :width])
-        return ScoreMap(values, "probability", extras={"tiles": len(predicted)})
+        return ScoreMap(values, "probability", extras={"tiles": len(predicted), "padded": rgb.shape != image.rgb.shape})
 
     def _predict(self, rgb: np.ndarray) -> np.ndarray:
         with torch.inference_mode():

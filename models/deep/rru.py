@@ -117,7 +117,7 @@ class RRUNetLocalizer(NativeSizeLocalizer, NetworkLocalizer):
     """Probability of splicing at the image's own size. extras: those of `Decision`.
 
     Group normalization makes every pixel depend on the whole image, so tiles are an approximation: MEASURED
-    An image of less than 16 pixels a side is filled up by repeating its last row and column.
+    An image of less than 16 pixels a side is filled up by repeating its last row and column; "padded" then says so.
     """
 
     make_network = RRUNet
@@ -125,10 +125,12 @@ class RRUNetLocalizer(NativeSizeLocalizer, NetworkLocalizer):
     tiling = Tiling(1280, 128)
 
     def localize(self, image: ForensicImage) -> ScoreMap:
-        x = network_input(at_least(image.rgb, STRIDE)).to(self._device)
+        rgb = at_least(image.rgb, STRIDE)
+        x = network_input(rgb).to(self._device)
         tiling, extras = self.decide(*x.shape[2:])
         with torch.inference_mode():
             logits = self.network(x) if tiling is None else tiling.apply(self.network, x)
         height, width = image.shape
         probability = logits.sigmoid()[0, 0, :height, :width].float().cpu().numpy()
+        extras |= {"padded": rgb.shape != image.rgb.shape}
         return ScoreMap(np.ascontiguousarray(probability), "probability", extras=extras)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from small_networks import make_smaller, parts
 
 from bench.image import ForensicImage
 
@@ -28,7 +29,7 @@ def _random_weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     for name, value in network.state_dict().items():
         if not value.is_floating_point():
             state[name] = torch.zeros(value.shape, dtype=value.dtype)
-        elif name.endswith("running_var") or (value.ndim == 1 and name.endswith("weight")):
+        elif name.endswith(("running_var", "sigma_F")) or (value.ndim == 1 and name.endswith("weight")):
             state[name] = 0.5 + torch.rand(value.shape, generator=generator)
         else:
             fan_in = max(1, value[0].numel()) if value.ndim > 1 else 25
@@ -46,3 +47,15 @@ def photo():
 def random_weights():
     """Maker of a state dict for a network, which may be on the meta device; normalizations get positive scales."""
     return _random_weights
+
+
+@pytest.fixture
+def small_weights(monkeypatch, random_weights):
+    """Maker of weights for a network by name, as `models.build` takes them; from then on it is built small."""
+
+    def make(name: str) -> dict:
+        make_smaller(monkeypatch, name)
+        made = {key: random_weights(part) for key, part in parts(name).items()}
+        return made.get("", made)
+
+    return make

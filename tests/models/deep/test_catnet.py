@@ -15,12 +15,8 @@ from models.deep.parts.dct_volume import dct_volume, luma_coefficients, with_jpe
 
 
 @pytest.fixture
-def narrow(monkeypatch, random_weights):
-    monkeypatch.setattr(catnet, "RGB_WIDTHS", (4, 6, 8, 10))
-    monkeypatch.setattr(catnet, "DCT_WIDTHS", (6, 8, 10))
-    monkeypatch.setattr(catnet, "FUSED_WIDTHS", (2, 4, 6, 8))
-    monkeypatch.setattr(catnet, "BLOCKS", 1)
-    return random_weights(catnet.CATNet())
+def narrow(small_weights):
+    return small_weights("catnet-v2")
 
 
 def test_volume_equals_a_loop_over_coefficients():

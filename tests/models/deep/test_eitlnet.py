@@ -8,17 +8,11 @@ import models
 from bench.image import ForensicImage
 from models import WeightsError, WeightsMissing
 from models.deep import eitlnet
-from models.deep.parts import mit
 
 
 @pytest.fixture
-def thin(monkeypatch, random_weights):
-    for module in (mit, eitlnet):
-        monkeypatch.setattr(module, "WIDTHS", (4, 8, 20, 16))
-    monkeypatch.setattr(mit, "DEPTHS", (1, 1, 1, 1))
-    monkeypatch.setattr(eitlnet, "EMBEDDING", 8)
-    monkeypatch.setattr(eitlnet, "TILE", 64)
-    return random_weights(eitlnet.EITLNet())
+def thin(small_weights):
+    return small_weights("eitlnet")
 
 
 @pytest.mark.parametrize(("height", "width", "tiles"), [(1, 1, 1), (20, 70, 2), (64, 64, 1), (100, 65, 6)])

@@ -10,22 +10,16 @@ import models
 from bench.image import ForensicImage
 from models import WeightsError, WeightsMissing
 from models.deep import focal
-from models.deep.parts import sam
 
 
 @pytest.fixture
-def narrow(monkeypatch, random_weights):
-    monkeypatch.setattr(focal, "WIDTHS", (4, 6, 8, 10))
-    monkeypatch.setattr(focal, "INPUT_SIZE", 64)
-    return random_weights(focal.FOCALHRNet())
+def narrow(small_weights):
+    return small_weights("focal-hrnet")
 
 
 @pytest.fixture
-def narrow_both(narrow, monkeypatch, random_weights):
-    monkeypatch.setattr(focal, "TRANSFORMER", {"width": 16, "depth": 2, "heads": 2, "whole": (1,)})
-    for name, value in {"INPUT_SIZE": 64, "SIDE": 4, "WINDOW": 3, "CHANNELS": 8, "DECODER_HIDDEN": 8}.items():
-        monkeypatch.setattr(sam, name, value)
-    return random_weights(focal.FOCAL())
+def narrow_both(small_weights):
+    return small_weights("focal")
 
 
 def two_bundles(sizes, dimensions, spread):

@@ -9,18 +9,12 @@ import torch.nn.functional as F
 import models
 from bench.image import ForensicImage
 from models import WeightsError, WeightsMissing
-from models.deep import forma
-from models.deep.parts import dncnn, vmamba
+from models.deep.parts import vmamba
 
 
 @pytest.fixture
-def thin(monkeypatch, random_weights):
-    monkeypatch.setattr(forma, "WIDTHS", (4, 6, 8, 10))
-    monkeypatch.setattr(forma, "DEPTHS", (1, 1, 1, 1))
-    monkeypatch.setattr(forma, "EMBEDDING", 4)
-    monkeypatch.setattr(forma, "INPUT_SIZE", 64)
-    monkeypatch.setattr(dncnn, "WIDTH", 4)
-    return random_weights(forma.ForMa())
+def thin(small_weights):
+    return small_weights("forma")
 
 
 @pytest.mark.parametrize("length", [1, 5, 8, 23, 64])

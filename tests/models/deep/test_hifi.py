@@ -14,12 +14,8 @@ from models.deep.parts.tiles import Tiling
 
 
 @pytest.fixture
-def narrow(monkeypatch, random_weights):
-    monkeypatch.setattr(hifi, "WIDTHS", (3, 4, 5, 6))
-    monkeypatch.setattr(hifi, "METRIC_WIDTH", 3)
-    monkeypatch.setattr(hifi, "PYRAMID_WIDTH", 4)
-    monkeypatch.setattr(hifi, "INPUT_SIZE", 64)
-    return {"hifi-net": random_weights(hifi.HiFiNet()), "hifi-net-loc": random_weights(hifi.HiFiNetLocalization())}
+def narrow(small_weights):
+    return {name: small_weights(name) for name in ("hifi-net", "hifi-net-loc")}
 
 
 def test_partial_convolution_equals_a_loop_over_windows(random_weights):

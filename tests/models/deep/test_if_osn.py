@@ -1,7 +1,5 @@
 """IF-OSN: the localizer with a narrow network."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
@@ -12,10 +10,8 @@ from models.deep import if_osn
 
 
 @pytest.fixture
-def localizer(monkeypatch, random_weights):
-    narrow = partial(if_osn.Detector, width=8, blocks=(1, 1, 1, 1))
-    monkeypatch.setattr(if_osn.IFOSN, "make_network", staticmethod(narrow))
-    return models.build("if-osn", weights=random_weights(narrow()))
+def localizer(small_weights):
+    return models.build("if-osn", weights=small_weights("if-osn"))
 
 
 def test_input_is_between_minus_one_and_one(photo):

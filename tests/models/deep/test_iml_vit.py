@@ -14,11 +14,8 @@ from models.deep.parts.layer_norm import MapLayerNorm
 
 
 @pytest.fixture
-def narrow(monkeypatch, random_weights):
-    small = {"INPUT_SIZE": 64, "WIDTH": 24, "DEPTH": 2, "HEADS": 2, "WINDOW": 3, "WHOLE": (1,), "PYRAMID_WIDTH": 8}
-    for name, value in small.items():
-        monkeypatch.setattr(iml_vit, name, value)
-    return random_weights(iml_vit.IMLViT())
+def narrow(small_weights):
+    return small_weights("iml-vit")
 
 
 @pytest.fixture

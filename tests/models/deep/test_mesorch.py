@@ -11,25 +11,14 @@ import models
 from bench.image import ForensicImage
 from models import WeightsError, WeightsMissing
 from models.deep import mesorch
-from models.deep.parts import convnext, mit
 from models.deep.parts.imagenet import normalized_square
 
 NAMES = ("mesorch", "mesorch-p")
 
 
 @pytest.fixture
-def narrow(monkeypatch, random_weights):
-    widths = {"c": (4, 6, 8, 10), "s": (4, 8, 10, 12)}
-    monkeypatch.setattr(convnext, "WIDTHS", widths["c"])
-    monkeypatch.setattr(convnext, "DEPTHS", (1, 1, 1, 1))
-    monkeypatch.setattr(convnext, "CLASSES", 3)
-    monkeypatch.setattr(mit, "WIDTHS", widths["s"])
-    monkeypatch.setattr(mit, "HEADS", (1, 2, 2, 2))
-    small = {"WIDTHS": widths, "SEGFORMER_DEPTHS": (1, 1, 2, 1), "GATE_WIDTH": 6, "INPUT_SIZE": 64}
-    for name, value in small.items():
-        monkeypatch.setattr(mesorch, name, value)
-    makers = {"mesorch": mesorch.Mesorch, "mesorch-p": mesorch.MesorchP}
-    return {name: random_weights(make()) for name, make in makers.items()}
+def narrow(small_weights):
+    return {name: small_weights(name) for name in ("mesorch", "mesorch-p")}
 
 
 def scaled(x: np.ndarray) -> np.ndarray:

@@ -8,22 +8,13 @@ import models
 from bench.image import ForensicImage
 from models import WeightsError, WeightsMissing
 from models.deep import mmfusion
-from models.deep.parts import cmx, dncnn, mit, modalities
-from models.deep.parts.modalities import ModalitiesExtractor
+from models.deep.parts import dncnn, modalities
 from models.deep.parts.srm import KERNELS, TruncatedSRM
 
 
 @pytest.fixture
-def thin(monkeypatch, random_weights):
-    for module in (mit, cmx, mmfusion):
-        monkeypatch.setattr(module, "WIDTHS", (4, 8, 10, 16))
-    monkeypatch.setattr(mit, "DEPTHS", (1, 1, 1, 1))
-    monkeypatch.setattr(mmfusion, "EMBEDDING", 8)
-    monkeypatch.setattr(dncnn, "WIDTH", 4)
-    return {
-        "state_dict": random_weights(mmfusion.MMFusion()),
-        "extractor_state_dict": random_weights(ModalitiesExtractor()),
-    }
+def thin(small_weights):
+    return small_weights("mmfusion")
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (20, 70), (33, 45), (64, 96)])

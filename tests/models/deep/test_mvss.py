@@ -1,7 +1,5 @@
 """MVSS-Net: official preprocessing, the localizer with a narrow network, and the constrained convolution."""
 
-from functools import partial
-
 import cv2
 import numpy as np
 import pytest
@@ -15,10 +13,8 @@ from models.deep.parts.sobel import SobelNorm
 
 
 @pytest.fixture
-def localizer(monkeypatch, random_weights):
-    narrow = partial(mvss.MVSSNet, width=2)
-    monkeypatch.setattr(mvss.MVSSNetLocalizer, "make_network", staticmethod(narrow))
-    return models.build("mvss-net", weights=random_weights(narrow()))
+def localizer(small_weights):
+    return models.build("mvss-net", weights=small_weights("mvss-net"))
 
 
 def test_input_is_in_opencvs_channel_order_with_the_statistics_of_rgb(photo):

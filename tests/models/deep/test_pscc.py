@@ -13,10 +13,8 @@ from models.deep.parts.tiles import Tiling
 
 
 @pytest.fixture
-def narrow(monkeypatch, random_weights):
-    monkeypatch.setattr(pscc, "WIDTHS", (3, 4, 5, 6))
-    monkeypatch.setattr(pscc, "HEAD_SIZE", 64)
-    return random_weights(pscc.PSCCNet())
+def narrow(small_weights):
+    return small_weights("pscc-net")
 
 
 def test_mask_attention_equals_attention_position_by_position(random_weights):

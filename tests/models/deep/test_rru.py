@@ -10,10 +10,8 @@ from models.deep import rru
 
 
 @pytest.fixture
-def weights(random_weights):
-    with torch.device("meta"):
-        network = rru.RRUNet()
-    return random_weights(network)
+def weights(small_weights):
+    return small_weights("rru-net")
 
 
 @pytest.mark.parametrize(("height", "width", "grey"), [(1, 1, False), (7, 30, True), (33, 49, False)])

@@ -8,21 +8,12 @@ import torch.nn.functional as F
 import models
 from models import WeightsError, WeightsMissing
 from models.deep import safire
-from models.deep.parts import sam
 from models.deep.safire import PointMasks, best_of_each, clusters, forged_and_other, high_pass, partition, point_grid
 
 
 @pytest.fixture
-def narrow(monkeypatch, random_weights):
-    for name, value in {"INPUT_SIZE": 64, "SIDE": 4, "WINDOW": 3}.items():
-        monkeypatch.setattr(sam, name, value)
-        monkeypatch.setattr(safire, name, value)
-    for name, value in {"CHANNELS": 16, "DECODER_HEADS": 2, "DECODER_HIDDEN": 12}.items():
-        monkeypatch.setattr(sam, name, value)
-    small = {"WIDTH": 24, "DEPTH": 2, "HEADS": 2, "WHOLE": (1,), "POINTS_A_SIDE": 4, "POINTS_AT_ONCE": 5}
-    for name, value in small.items():
-        monkeypatch.setattr(safire, name, value)
-    return random_weights(safire.SAFIRE())
+def narrow(small_weights):
+    return small_weights("safire")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from small_networks import make_smaller
 
 import models
 from models import WeightsError, WeightsMissing
@@ -11,9 +12,7 @@ from models.deep import span
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(span, "WIDTHS", (4,) * 12)
-    monkeypatch.setattr(span, "CHANNELS", 4)
-    monkeypatch.setattr(span, "RESIZED", 48)
+    make_smaller(monkeypatch, "span")
 
 
 @pytest.fixture

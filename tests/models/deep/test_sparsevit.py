@@ -13,12 +13,8 @@ from models.deep.sparsevit import from_grids, to_grids
 
 
 @pytest.fixture
-def narrow(monkeypatch, random_weights):
-    small = {"WIDTHS": (4, 6, 8, 12), "DEPTHS": (1, 1, 4, 3), "HEAD_WIDTH": 4, "INPUT_SIZE": 64}
-    groups = {"GROUPS_3": (1, 2, 2, 4), "GROUPS_4": (1, 2), "BLOCKS_A_GROUP_3": 1, "BLOCKS_A_GROUP_4": 2}
-    for name, value in (small | groups).items():
-        monkeypatch.setattr(sparsevit, name, value)
-    return random_weights(sparsevit.SparseViT())
+def narrow(small_weights):
+    return small_weights("sparsevit")
 
 
 @pytest.fixture

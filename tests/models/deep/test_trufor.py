@@ -14,13 +14,8 @@ from models.deep.parts.padding import at_least
 
 
 @pytest.fixture
-def thin(monkeypatch, random_weights):
-    for module in (mit, cmx, trufor):
-        monkeypatch.setattr(module, "WIDTHS", (4, 8, 10, 16))
-    monkeypatch.setattr(mit, "DEPTHS", (1, 1, 1, 1))
-    monkeypatch.setattr(trufor, "EMBEDDING", 8)
-    monkeypatch.setattr(dncnn, "WIDTH", 4)
-    return random_weights(trufor.TruFor())
+def thin(small_weights):
+    return small_weights("trufor")
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (20, 70), (33, 45), (64, 96)])
