@@ -166,7 +166,7 @@ def test_kill_minus_nine_loses_nothing_and_counts_nothing_twice(folder):
         except sqlite3.OperationalError:
             return set()
 
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not committed() and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
