@@ -2,11 +2,15 @@
 
 A run folder can be continued: a cell that is already measured with the same weights, settings, data, seed and
 code is never measured again, so the same command resumes after a crash and adds what is missing after a change.
+
+Networks that see photos at their own size take tiles where a photo does not fit into a worker's share of the free
+memory; BENCH_MEMORY_GB sets another share. How each photo was seen is kept with its result.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -22,6 +26,8 @@ from bench.perturb import parse
 from bench.results import write_results
 from bench.runner import BACKENDS, Tally, run_plan
 from bench.store import Store
+from models.device import compute_device
+from models.memory import shared_among
 
 DEFAULT_OUT = Path("runs/default")
 
@@ -90,7 +96,7 @@ def carry_out(
     """
     started, clock = provenance.now(), time.perf_counter()
     workers = workers or (1 if grid.device.startswith("cuda") else os.cpu_count() or 1)
-    with Store(out, writing=True) as store:
+    with Store(out, writing=True) as store, _shared_memory(grid, workers) as memory_gb:
         store.ask(grid.cells())
         reused = sum(n for status, n in store.counts().items() if status != "failed")
         about = {
@@ -98,6 +104,7 @@ def carry_out(
             "suite": __version__,
             "request": {
                 **request, "seed": grid.seed, "device": grid.device, "backend": backend, "workers": workers,
+                "memory_gb": memory_gb,
             },
             "started": started,
             "revision": provenance.revision(),
@@ -118,6 +125,13 @@ def carry_out(
         _write_json(out / "run.json", {**about, **kept})
         failures = [f"  {count} x {model}: {reason}" for count, model, reason in store.failures()]
     return about, failures
+
+
+def _shared_memory(grid: plan.Plan, workers: int):
+    """While it is open, networks plan with a worker's share of the memory, whose GB it yields (None: no network)."""
+    if not any(planned.network for planned in grid.models):
+        return contextlib.nullcontext()
+    return shared_among(workers, compute_device(grid.device))
 
 
 def _measure(grid: plan.Plan, store: Store, missing: int, workers: int, backend: str) -> Tally:

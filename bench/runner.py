@@ -234,6 +234,7 @@ def _cell(
 def _pictures(key: str, score: ScoreMap, evidence: Evidence) -> list[tuple[str, str, bytes]]:
     predicted = thumbnails.prediction(score, evidence.curve.best_threshold())
     shown = [("score", key, thumbnails.score(score.values, score.kind))]
+    shown += [(what, key, draw(score.extras[what])) for what, draw in thumbnails.EXTRAS.items() if what in score.extras]
     return shown + ([("prediction", key, predicted)] if predicted else [])
 
 

@@ -172,7 +172,8 @@ class Store:
             "select asked.key, asked.model, asked.test_set, asked.image, source, asked.tampered,"
             " family as perturbation, level, spec, coalesce(status, 'skipped') as status,"
             " coalesce(reason, 'not run') as reason, kind, seconds, peak_mb,"
-            " psnr, ssim, bytes from asked left join evidence using (key) order by position"
+            " psnr, ssim, bytes, image_score, json_extract(extras, '$.seen') as seen"
+            " from asked left join evidence using (key) order by position"
         )
         return pd.read_sql_query(query, self.connection).astype({"tampered": bool})
 
@@ -190,7 +191,7 @@ class Store:
         return self.connection.execute(query, (most,)).fetchall()
 
     def thumbnail(self, what: str, key: str) -> bytes | None:
-        """A small encoded picture or None; what is "photo", "truth", "score" or "prediction"."""
+        """A small picture or None; what: "photo", "truth", "score", "prediction" or a key of thumbnails.EXTRAS."""
         row = self.connection.execute("select data from thumbnail where what = ? and key = ?", (what, key)).fetchone()
         return row and row[0]
 

@@ -1,4 +1,5 @@
-"""Small pictures of what was measured, for the report's drill-down: photo, ground truth, score map, prediction."""
+"""Small pictures of what was measured, for the report's drill-down: photo, ground truth, score map, prediction, and
+what else a localizer says of each pixel."""
 
 from __future__ import annotations
 
@@ -40,6 +41,23 @@ def prediction(score_map: ScoreMap, best_threshold: float | None) -> bytes | Non
     if best_threshold is not None and np.isfinite(best_threshold):
         return mask(score_map.values >= best_threshold)
     return None
+
+
+def confidence(values: np.ndarray) -> bytes:
+    """8-bit grey JPEG of a localizer's confidence in its map (float32, 0..1), white = sure."""
+    return score(values, "probability")
+
+
+def sources(labels: np.ndarray) -> bytes:
+    """Grey PNG of regions by source, from the numbers 0, 1, ... (uint8) evenly from black to white."""
+    scale = min(1.0, SIDE / max(labels.shape))
+    size = tuple(max(1, round(n * scale)) for n in labels.shape[::-1])
+    small = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST).astype(np.float32)
+    return _encode(".png", np.rint(small * (255 / max(1, labels.max()))).astype(np.uint8), [])
+
+
+# Maps that a localizer may have beside its score map, by their name in the extras. Of other arrays nothing is kept.
+EXTRAS = {"confidence": confidence, "sources": sources}
 
 
 def _reduced(array: np.ndarray) -> np.ndarray:

@@ -25,14 +25,16 @@ class RunView:
     results: tidy table of per-image values; columns model, test_set, image, source, tampered, perturbation,
         level, spec, seed, protocol, metric, value (image "*": a metric of the whole set).
     cells: one row a stored cell; columns key, model, test_set, image, source, tampered, perturbation, level,
-        spec, status ("ok", "failed", "not_applicable"), reason, seconds, peak_mb, psnr, ssim, bytes, kind.
+        spec, status ("ok", "failed", "not_applicable"), reason, seconds, peak_mb, psnr, ssim, bytes, kind; may have
+        image_score (the localizer's own) and seen (text: the whole image, or in which tiles), empty where unknown.
     models: mappings with name, title, paper, year, summary, licence, groups, trained_on, status ("run" or
         "skipped"), reason, own_weights (true: the user's instead of the registered ones).
     test_sets: mappings with name, title, n_tampered, n_authentic, defects (mappings with file, problem),
         demonstration, note, licence, citation, card (the name of the card it was opened through, "" for a folder).
     protocols: mappings with name, version, title, description.
     thumbnail: (what, key) -> encoded PNG, JPEG or WebP, or None. what is "photo" (key "test_set|image|spec"),
-        "truth" (key "test_set|image"), "score" or "prediction" (key of a cell).
+        "truth" (key "test_set|image"), "score", "prediction", or where the localizer has such "confidence" or "sources"
+        (key of a cell).
     published: mappings, one a published number on one of the test sets: test_set, model ("" where no localizer of the
         suite is that method), method, weights, train_set, printed_set, spec, metric and protocol (what it is laid
         beside; spec or metric "" where there is no such), perturbation, printed_metric, value, rule, scoring, images

@@ -26,7 +26,7 @@ EVERY_IMAGE_BELOW = 60_000  # cells; larger runs carry the values of the extreme
 FAILURES_LISTED = 40
 MAGIC = {b"\x89PNG": "image/png", b"\xff\xd8": "image/jpeg", b"RIFF": "image/webp"}
 STATUS = ("ok", "failed", "not_applicable")  # any other: not run
-KINDS = ("photo", "truth", "score", "prediction")
+KINDS = ("photo", "truth", "score", "prediction", "confidence", "sources")  # the last two where a localizer has them
 HOW = ("source", "printed_metric", "rule", "images", "scoring", "train_set")  # what a note on a published number says
 
 
@@ -63,7 +63,7 @@ class Album:
 class Drill:
     """What stands behind one table cell: its images, in the order of the run, with their values.
 
-    pictures: image position -> numbers of photo, truth, score and prediction in the album.
+    pictures: image position -> numbers of the pictures of KINDS in the album.
     order: positions with a value of the headline metric, best first.
     """
 
@@ -214,10 +214,10 @@ def _illustrate(comparison: Comparison, drills: dict[str, Drill], budget: int) -
                 break
             row = drill.frame.iloc[position]
             photo = f"{row['test_set']}|{row['image']}|{row['spec']}"
-            keys = (photo, f"{row['test_set']}|{row['image']}", row["key"], row["key"])
+            of_image = {"photo": photo, "truth": f"{row['test_set']}|{row['image']}"}
+            wanted = KINDS if row["status"] == "ok" else tuple(of_image)
             drill.pictures[position] = [
-                album.add(drill.run, what, key) if row["status"] == "ok" or what in ("photo", "truth") else -1
-                for what, key in zip(KINDS, keys, strict=True)
+                album.add(drill.run, what, of_image.get(what, row["key"])) if what in wanted else -1 for what in KINDS
             ]
         if complete and album.size <= budget:
             break
@@ -304,10 +304,25 @@ def _drill_data(drill: Drill, images: dict[str, int]) -> dict:
         "seconds": [_finite(s, 3) for s in frame["seconds"]],
         "psnr": [_finite(p, 1) for p in frame["psnr"]],
         "reason": reasons,
+        "notes": _notes(frame),
         "values": drill.values,
         "pictures": {str(position): numbers for position, numbers in drill.pictures.items()},
         "hidden": drill.hidden,
     }
+
+
+def _notes(frame: pd.DataFrame) -> dict[str, str]:
+    """Position -> what a localizer says of the image as a whole, and whether it saw it in parts for lack of memory."""
+    notes: dict[str, list[str]] = {}
+    if "image_score" in frame:
+        for i, score in enumerate(frame["image_score"]):
+            if not pd.isna(score):
+                notes.setdefault(str(i), []).append(f"image-level score {score:.3f}")
+    if "seen" in frame:
+        for i, seen in enumerate(frame["seen"]):
+            if isinstance(seen, str) and seen != "whole":
+                notes.setdefault(str(i), []).append(f"seen in {seen}")
+    return {position: ", ".join(words) for position, words in notes.items()}
 
 
 # ------------------------------------------------------------------------------------------------ words about the run
@@ -358,6 +373,7 @@ DETAILS = {
     ("request", "workers"): "Workers",
     ("request", "backend"): "Backend",
     ("request", "device"): "Device",
+    ("request", "memory_gb"): "Memory of a worker's networks",
     ("started",): "Started",
     ("cells", "asked"): "Cells (image, condition, localizer)",
     ("cells", "reused"): "Cells reused from earlier calls",
@@ -397,6 +413,8 @@ def _fact(path: tuple[str, ...], value: object) -> str:
         return f"{duration(value)}, all workers together"
     if path[0] == "seconds":
         return duration(value)
+    if path == ("request", "memory_gb"):
+        return f"{value:g} GB"
     if path == ("revision",):
         commit, changed, _ = str(value).partition("+changes")
         return f"{commit[:12]}{' with uncommitted changes' if changed else ''}"

@@ -425,7 +425,7 @@
     thumbnails ??= read("thumbnails");
     const name = data.images[images.image[i]];
     const pictures = images.pictures[i];
-    const kinds = ["Photo", "Ground truth", "Score map", "Prediction"];
+    const kinds = ["Photo", "Ground truth", "Score map", "Prediction", "Confidence in the map", "Regions by source"];
     const blank = (kind) => (pictures === undefined ? "not embedded (size of this file)" : kind === 1 && !images.tampered[i] ? "authentic: nothing forged" : kind === 3 ? "no threshold with a meaning" : "not stored");
     const figure = (kind) => el("figure", {}, pictures && pictures[kind] >= 0
       ? el("img", { src: thumbnails[pictures[kind]], alt: `${kinds[kind]} of ${name}`, loading: "lazy", decoding: "async" })
@@ -433,10 +433,10 @@
     const others = Object.entries(images.values).map(([key, column]) => [key.split("|").map(Number), column[i]])
       .filter(([[p, m], v]) => p === state.protocol && m !== state.metric && v !== null)
       .map(([[, m], v]) => `${data.metrics[m].title}\u00a0${fixed(v)}`);
-    const facts = [...others, images.seconds[i] === null ? "" : `${images.seconds[i].toFixed(2)}\u00a0s`, images.psnr[i] === null ? "" : `PSNR\u00a0${images.psnr[i].toFixed(1)}\u00a0dB`].filter((f) => f);
+    const facts = [...others, images.seconds[i] === null ? "" : `${images.seconds[i].toFixed(2)}\u00a0s`, images.psnr[i] === null ? "" : `PSNR\u00a0${images.psnr[i].toFixed(1)}\u00a0dB`, images.notes[i]].filter((f) => f);
     return el("li", { "data-image": name, "data-value": value },
       el("h4", {}, el("span", {}, place ? `${worst ? of - place + 1 : place}. ` : "", name), value === null ? "" : el("b", {}, `${metric().title} ${fixed(value)}`)),
-      el("div", { class: "thumbs" }, [0, 1, 2, 3].map(figure)), el("p", {}, facts.join(" · ")));
+      el("div", { class: "thumbs" }, kinds.map((_, kind) => kind).filter((kind) => kind < 4 || (pictures && pictures[kind] >= 0)).map(figure)), el("p", {}, facts.join(" · ")));
   }
 
   drill.addEventListener("close", () => {

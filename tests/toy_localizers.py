@@ -76,3 +76,21 @@ class Deadly(Redness):
         if image.rgb[0, 0, 1] > 200 and image.rgb[0, 0, 0] < 50:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().localize(image)
+
+
+class Talkative(Redness):
+    """A network, as far as the harness can tell, that says more than its map; its memory is what it may plan with."""
+
+    network = None
+
+    def localize(self, image):
+        score = super().localize(image)
+        forged = (score.values > 0.5).astype(np.uint8)
+        extras = {
+            "confidence": 1 - score.values / 2,
+            "sources": forged,
+            "noiseprint": score.values,
+            "seen": "tiles 32x32, overlap 0",
+            "budget_gb": float(os.environ["BENCH_MEMORY_GB"]),
+        }
+        return ScoreMap(score.values, "probability", image_score=float(forged.mean()), extras=extras)

@@ -1,5 +1,6 @@
 """`bench run`: resume, reuse, recomputation, failures, and what is written."""
 
+import io
 import json
 import os
 import signal
@@ -93,6 +94,27 @@ def test_what_changed_is_recomputed_and_nothing_else(folder, monkeypatch):
     monkeypatch.setattr(toy_localizers.Redness.__init__, "__defaults__", (0.5,))
     assert run(folder, "toy_localizers:Redness", "--seed", "1") == 0
     assert len(calls(folder)) == 18  # other settings
+
+
+def test_what_a_localizer_says_beside_its_map_is_kept(folder, monkeypatch):
+    monkeypatch.delenv("BENCH_MEMORY_GB", raising=False)
+    assert run(folder, "toy_localizers:Talkative") == 0
+    about = json.loads((folder / "run" / "run.json").read_text())
+    with Store(folder / "run") as store:
+        cells = store.cells().set_index("image")
+        (pair,) = store.groups()
+        kept = {evidence.image: evidence for evidence in store.evidence(*pair)}
+        small = store.thumbnail("sources", cells.key["image0"]), store.thumbnail("confidence", cells.key["image0"])
+        assert store.thumbnail("noiseprint", cells.key["image0"]) is None
+    forged = np.array(Image.open(folder / "masks" / "image0.png")) > 0
+    assert cells.image_score["image0"] == kept["image0"].image_score == pytest.approx(forged.mean())
+    assert set(cells.seen) == {"tiles 32x32, overlap 0"}
+    # both workers may use the same share, which the run records
+    assert {evidence.extras["budget_gb"] for evidence in kept.values()} == {about["request"]["memory_gb"]}
+    assert about["request"]["memory_gb"] > 0 and "BENCH_MEMORY_GB" not in os.environ
+    sources, confidence = (np.asarray(Image.open(io.BytesIO(data))) for data in small)
+    np.testing.assert_array_equal(sources == 255, forged)
+    assert np.abs(confidence[forged] / 255 - (1 - 230 / 510)).max() < 0.1  # JPEG
 
 
 def test_noise_does_not_depend_on_order_or_workers(folder):

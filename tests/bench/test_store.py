@@ -63,6 +63,7 @@ def test_evidence_comes_back_as_it_went_in_and_is_missed_no_more(tmp_path):
         assert sum(len(store.missing_at(p)) for p in store.missing_places()) == 44
         cells = store.cells()
         assert cells.status.value_counts().to_dict() == {"skipped": 44, "ok": 1}
+        assert cells.seen.isna().all() and cells.image_score.isna().all()
 
 
 def test_a_failed_cell_is_asked_for_again(tmp_path):

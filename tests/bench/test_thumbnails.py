@@ -52,5 +52,19 @@ def test_prediction_uses_the_localizers_threshold_else_the_given_one(half):
     assert thumbnails.prediction(score, float("nan")) is None
 
 
+def test_confidence_is_shown_as_it_is(half):
+    small = decoded(thumbnails.EXTRAS["confidence"](np.where(half, 1.0, 0.25).astype(np.float32))).astype(int)
+    assert abs(small[60, 20] - 64) < 6 and abs(small[60, 190] - 255) < 6
+
+
+def test_regions_have_grey_levels_of_their_own_and_sharp_borders(half):
+    labels = half.astype(np.uint8)
+    labels[150:, :250] = 2
+    small = decoded(thumbnails.EXTRAS["sources"](labels))
+    assert small.shape == (125, thumbnails.SIDE) and set(np.unique(small)) == {0, 128, 255}
+    assert (small[10, 10], small[10, 200], small[100, 10]) == (0, 128, 255)
+    assert set(np.unique(decoded(thumbnails.EXTRAS["sources"](np.zeros((4, 5), np.uint8))))) == {0}
+
+
 def test_small_images_are_not_enlarged():
     assert decoded(thumbnails.photo(np.zeros((1, 1, 3), np.uint8))).shape == (1, 1, 3)

@@ -68,7 +68,9 @@ class Thumbnails:
         return np.clip(1.6 - radius, 0, 1)
 
     def __call__(self, what, key):
-        image = key.split("|")[2 if what in ("score", "prediction") else 1]
+        if what in ("confidence", "sources") and "|mpc|" not in key:
+            return None
+        image = key.split("|")[1 if what in ("photo", "truth") else 2]
         if what == "photo":
             rng = np.random.default_rng(len(key) + sum(map(ord, image)))
             y, x = np.mgrid[: self.size[0], : self.size[1]]
@@ -127,6 +129,8 @@ def make_run(label="default run", *, models=tuple(SKILL), sets=None, specs=SPECS
                         "ssim": 0.9,
                         "bytes": 30000 if "jpeg" in family else np.nan,
                         "kind": kind,
+                        "image_score": 0.875 if model == "mpc" and status == "ok" else np.nan,
+                        "seen": "tiles 64x64, overlap 32" if model == "mpc" else None,
                     }
                     cells.append(cell)
                     if status != "ok" or not cell["tampered"]:

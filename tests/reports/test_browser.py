@@ -107,15 +107,25 @@ def test_cell_opens_its_images_best_and_worst_first(visit, run, written):
     for place, image in enumerate(images[:6]):
         assert f"Pixel AUC {short(values[image])}" in best.nth(place).inner_text()
     pictures = best.first.locator("img")
-    assert [pictures.nth(i).get_attribute("alt").split(" of ")[0] for i in range(4)] == [
+    assert [pictures.nth(i).get_attribute("alt").split(" of ")[0] for i in range(6)] == [
         "Photo",
         "Ground truth",
         "Score map",
         "Prediction",
+        "Confidence in the map",
+        "Regions by source",
     ]
     assert all(
-        pictures.nth(i).evaluate("image => image.decode().then(() => image.naturalWidth)") == 72 for i in range(4)
+        pictures.nth(i).evaluate("image => image.decode().then(() => image.naturalWidth)") == 72 for i in range(6)
     )
+    assert "image-level score 0.875, seen in tiles 64x64, overlap 32" in best.first.inner_text()
+
+
+def test_localizers_with_nothing_but_a_map_have_four_pictures(visit, written):
+    page = visit(written)
+    table_cell(page, 0, "ela", "jpeg:90").click()
+    first = page.locator("dialog .gallery li").first
+    assert first.locator("figcaption").count() == 4 and "seen in" not in first.inner_text()
 
 
 def test_failed_images_are_named_with_their_reason(visit, written):
