@@ -48,7 +48,8 @@ def main(args: argparse.Namespace) -> int:
         for row in rows:
             size = f"{row['size'] / 1e6:.1f} MB" if row["size"] else "size unknown"
             print(f"{row['model']}: {row['file']} ({size}; {row['licence']}): {row['state'].upper()}")
-            print(f"    from {row['page']}\n    to   {row['target']}\n    sha256 {row['sha256'] or 'not known'}")
+            git = f"not known; id in git {row['git_sha1']}" if row["git_sha1"] else "not known"
+            print(f"    from {row['page']}\n    to   {row['target']}\n    sha256 {row['sha256'] or git}")
     return 0 if all(row["state"].startswith("present") for row in rows) else 1
 
 
@@ -85,7 +86,7 @@ def _row(model: str, file: models.WeightFile) -> dict:
     target = file.path
     return {
         "model": model, "file": file.name, "size": file.size, "licence": file.licence, "page": file.page,
-        "target": str(target), "sha256": file.sha256, "state": state(target, file),
+        "target": str(target), "sha256": file.sha256, "git_sha1": file.git_sha1, "state": state(target, file),
     }  # fmt: skip
 
 
@@ -97,8 +98,12 @@ def state(target: Path, file: models.WeightFile) -> str:
         return "present (converted)" if target.with_name(target.name + CONVERTED).is_file() else "absent"
     if file.size is not None and target.stat().st_size != file.size:
         return f"damaged: {target.stat().st_size} bytes instead of {file.size}"
-    if file.sha256 is None:
+    if file.sha256 is None and file.git_sha1 is None:
         return "present (digest not known)"
+    if file.sha256 is None:
+        content = hashlib.sha1(b"blob %d\0" % target.stat().st_size)
+        content.update(target.read_bytes())
+        return "present" if content.hexdigest() == file.git_sha1 else f"damaged: id in git {content.hexdigest()}"
     with open(target, "rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     return "present" if found == file.sha256 else f"damaged: sha256 {found}"

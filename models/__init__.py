@@ -48,7 +48,8 @@ class WeightsMissing(WeightsError):
 class WeightFile:
     """One checkpoint file of a localizer: where it comes from and where it is looked for.
 
-    size: in bytes, None where unknown; sha256 likewise. shipped: its path where it is part of this repository.
+    size: in bytes, None where unknown; sha256 likewise. git_sha1: the id of its content where the authors keep it in a
+    git repository, SHA-1 over "blob", the size and the bytes. shipped: its path where it is part of this repository.
     """
 
     name: str
@@ -57,6 +58,7 @@ class WeightFile:
     size: int | None = None
     sha256: str | None = None
     shipped: Path | None = None
+    git_sha1: str | None = None
 
     @property
     def path(self) -> Path:

@@ -43,6 +43,8 @@ OTHERS: dict[str, Callable[[], nn.Module]] = {
 # What the localizer makes of a photo of 512 x 512 before the network sees it, where that is not (1, 3, 512, 512).
 INPUTS: dict[str, tuple[tuple[int, ...], ...]] = {
     "iml-vit": ((1, 3, 1024, 1024),),
+    "iml-vit-casia2": ((1, 3, 1024, 1024),),
+    "iml-vit-catnet": ((1, 3, 1024, 1024),),
     "focal": ((1, 3, 1024, 1024),),
     "focal-hrnet": ((1, 3, 1024, 1024),),
     "focal-vit": ((1, 3, 1024, 1024),),

@@ -43,6 +43,17 @@ _FOCAL = {
     (sam,): {"INPUT_SIZE": 64, "SIDE": 4, "WINDOW": 3, "CHANNELS": 8, "DECODER_HIDDEN": 8},
 }
 _HIFI = {(hifi,): {"WIDTHS": (3, 4, 5, 6), "METRIC_WIDTH": 3, "PYRAMID_WIDTH": 4, "INPUT_SIZE": 64}}
+_IML_VIT = {
+    (iml_vit,): {
+        "INPUT_SIZE": 64,
+        "WIDTH": 24,
+        "DEPTH": 2,
+        "HEADS": 2,
+        "WINDOW": 3,
+        "WHOLE": (1,),
+        "PYRAMID_WIDTH": 8,
+    }
+}
 _MESORCH_WIDTHS = {"c": (4, 6, 8, 10), "s": (4, 8, 10, 12)}
 _MESORCH = {
     (convnext,): {"WIDTHS": _MESORCH_WIDTHS["c"], "DEPTHS": (1, 1, 1, 1), "CLASSES": 3},
@@ -79,17 +90,9 @@ SMALLER: dict[str, dict[tuple, dict[str, object]]] = {
     "hifi-net": _HIFI,
     "hifi-net-loc": _HIFI,
     "if-osn": {(if_osn.IFOSN,): {"make_network": staticmethod(partial(if_osn.Detector, 8, (1, 1, 1, 1)))}},
-    "iml-vit": {
-        (iml_vit,): {
-            "INPUT_SIZE": 64,
-            "WIDTH": 24,
-            "DEPTH": 2,
-            "HEADS": 2,
-            "WINDOW": 3,
-            "WHOLE": (1,),
-            "PYRAMID_WIDTH": 8,
-        }
-    },
+    "iml-vit": _IML_VIT,
+    "iml-vit-casia2": _IML_VIT,
+    "iml-vit-catnet": _IML_VIT,
     "mantranet": _MANTRANET,
     "mantranet-keras": _MANTRANET,
     "mesorch": _MESORCH,

@@ -369,8 +369,8 @@ class HiFiNetLocalizer(CompositeLocalizer):
 @register(
     "hifi-net-loc",
     title="HiFi-Net, the authors' localization model",
-    summary="A mask from a feature pyramid at 256 x 256, of the features of the whole image",
-    trained_on=("hifi-ifdl",),
+    summary="A mask from a feature pyramid at 256 x 256, of the features of the whole image; the authors do not name "
+    "the training images of these weights",
     weights=(
         WeightFile("hifi_net_loc/HRNet/225000.pth", f"{_DRIVE}/1cxCoE2hjcDj4lLrJmGEbskzPRJfoDIMJ", "not stated"),
         WeightFile("hifi_net_loc/NLCDetection/225000.pth", f"{_DRIVE}/1cxCoE2hjcDj4lLrJmGEbskzPRJfoDIMJ", "not stated"),

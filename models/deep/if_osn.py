@@ -149,9 +149,11 @@ def _to_size(x: Tensor, size: Sequence[int]) -> Tensor:
     title="IF-OSN: robust forgery detection over online social networks",
     paper="Wu et al., Robust Image Forgery Detection over Online Social Network Shared Images, CVPR 2022",
     year=2022,
-    summary="U-Net on SENet-154, trained with modelled noise of online social networks",
+    summary="U-Net on SENet-154, trained on splices of Dresden photos and COCO objects, with modelled noise of online "
+    "social networks",
     licence="MIT (code), not stated (weights)",
     groups=("deep",),
+    trained_on=("dresden", "mscoco"),
     weights=(
         WeightFile(
             "detector_weights.pth", "https://drive.google.com/file/d/1scOAVxvqYSfRi4s7s0crk2Ieqn5Cm6r6", "not stated"

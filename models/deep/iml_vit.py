@@ -134,23 +134,6 @@ def tile_starts(length: int) -> list[int]:
     return [round(i * (length - INPUT_SIZE) / (count - 1)) for i in range(count)]
 
 
-@register(
-    "iml-vit",
-    title="IML-ViT, the authors' model trained on CASIA v2",
-    paper="Ma et al., IML-ViT: Benchmarking Image Manipulation Localization by Vision Transformer, arXiv 2307.14863",
-    year=2023,
-    summary="ViT-B with window attention on the unscaled photo, a feature pyramid, and a loss on edges in training",
-    licence="MIT (code), none stated for the weights",
-    groups=("deep",),
-    trained_on=("casia2",),
-    weights=(
-        WeightFile(
-            "iml-vit_checkpoint.pth",
-            "https://drive.google.com/file/d/1xXJGJPW1i5j9Pc1JKd7fJmIAQkvt9jY7",
-            "none stated by the authors",
-        ),
-    ),
-)
 class IMLViTLocalizer(NetworkLocalizer):
     """Probability of forgery at the photo's own resolution.
 
@@ -175,3 +158,51 @@ class IMLViTLocalizer(NetworkLocalizer):
             logits = self.network(network_input(rgb).to(self._device))
             whole = F.interpolate(logits, (INPUT_SIZE, INPUT_SIZE), mode="bilinear", align_corners=False)
             return whole.sigmoid()[0, 0, : rgb.shape[0], : rgb.shape[1]].float().cpu().numpy()
+
+
+_CARD = {
+    "paper": "Ma et al., IML-ViT: Benchmarking Image Manipulation Localization by Vision Transformer, arXiv 2307.14863",
+    "year": 2023,
+    "summary": "ViT-B with window attention on the unscaled photo, a feature pyramid, and a loss on edges in training",
+    "licence": "MIT (code), none stated for the weights",
+    "groups": ("deep",),
+}
+_LICENCE = "none stated by the authors"
+_PAGE = "https://drive.google.com/drive/folders/1Ztyiy2cKJVmyusYMUlwuyPecBefTJCPT"  # names: issue 21 of the repository
+
+
+@register(
+    "iml-vit",
+    title="IML-ViT, the authors' first model, trained on CASIA v2",
+    trained_on=("casia2",),
+    weights=(
+        WeightFile(
+            "iml-vit_checkpoint.pth", "https://drive.google.com/file/d/1xXJGJPW1i5j9Pc1JKd7fJmIAQkvt9jY7", _LICENCE
+        ),
+    ),
+    **_CARD,
+)
+class IMLViTFirst(IMLViTLocalizer):
+    """The checkpoint of the first release."""
+
+
+@register(
+    "iml-vit-casia2",
+    title="IML-ViT, the authors' later model, trained on CASIA v2",
+    trained_on=("casia2",),
+    weights=(WeightFile("iml-vit_casiav2_20231014.pth", _PAGE, _LICENCE),),
+    **_CARD,
+)
+class IMLViTCasia2(IMLViTLocalizer):
+    """The checkpoint that the authors call the better one of the two."""
+
+
+@register(
+    "iml-vit-catnet",
+    title="IML-ViT, the authors' model trained on CAT-Net's data",
+    trained_on=("casia2", "imd2020", "fantasticreality", "tampcoco", "compraise"),
+    weights=(WeightFile("iml-vit_trufor_20231014.pth", _PAGE, _LICENCE),),
+    **_CARD,
+)
+class IMLViTCatNet(IMLViTLocalizer):
+    """The checkpoint trained by the protocol of CAT-Net and TruFor, about 1,800 images of each set an epoch."""

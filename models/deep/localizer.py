@@ -1,4 +1,4 @@
-"""What localizers with one network and one checkpoint file have in common, and those that see images at own size."""
+"""What localizers with one network and one checkpoint file have in common, and those that see images in full size."""
 
 from __future__ import annotations
 
@@ -48,15 +48,18 @@ class Decision(NamedTuple):
 class NativeSizeLocalizer(Localizer):
     """Base, before the one that loads the network, of localizers whose network sees an image at its own size.
 
-    An image that would need more memory than the budget is seen in tiles. Given a budget, the decision depends on the
-    size of the image alone.
+    An image that would need more memory than the budget is seen in tiles where the method allows that. Given a
+    budget, the decision depends on the size of the image alone.
 
     memory_gb: the budget; None: see `models.memory.budget`, which is asked once, when the localizer is built.
-    Raises MemoryLimitError for a number that is none, and in localize() where even tiles exceed the budget.
+    Raises MemoryLimitError for a number that is none, and in localize() where the budget is not enough.
+
+    cost: of a pass over the whole, measured with random weights on a CPU of one thread (`tests/network_memory.py` adds
+    up the tensors of any size). tiling: None where nothing but the whole gives the method's result.
     """
 
     cost: Cost
-    tiling: Tiling
+    tiling: Tiling | None
 
     def __init__(
         self,
@@ -70,13 +73,16 @@ class NativeSizeLocalizer(Localizer):
 
     def decide(self, height: int, width: int) -> Decision:
         """For an image of this size."""
-        whole, side = self.cost.of(height, width), self.tiling.side
-        tiling = None if whole <= self._budget else self.tiling
-        needed = self.cost.in_tiles(height, width, side)
-        if tiling is not None and needed > self._budget:
+        whole = needed = self.cost.of(height, width)
+        tiling = words = None
+        if whole > self._budget:
+            tiling, words = self.tiling, "and tiles would not give the same"
+        if tiling is not None:
+            needed, words = self.cost.in_tiles(height, width, tiling.side), f"even in tiles of {tiling.side}"
+        if needed > self._budget:
             raise MemoryLimitError(
-                f"{self.card.name} needs {needed / GB:.1f} GB for {width} x {height} pixels even in tiles of {side}, "
-                f"and {self._budget / GB:.1f} GB may be used; free memory, run fewer workers, or set BENCH_MEMORY_GB"
+                f"{self.card.name} needs {needed / GB:.1f} GB for {width} x {height} pixels {words}, and "
+                f"{self._budget / GB:.1f} GB may be used; free memory, run fewer workers, or set BENCH_MEMORY_GB"
             )
         seen = "whole" if tiling is None else str(tiling)
         numbers = {"whole_gb": round(whole / GB, 2), "budget_gb": round(self._budget / GB, 2)}

@@ -128,7 +128,12 @@ _PAGE = "https://github.com/proteus1991/PSCC-Net/tree/main/checkpoint"
     groups=("deep",),
     trained_on=("pscc",),
     weights=(
-        WeightFile("pscc_net/HRNet.pth", f"{_PAGE}/HRNet_checkpoint", "MIT"),
+        WeightFile(
+            "pscc_net/HRNet.pth",
+            f"{_PAGE}/HRNet_checkpoint",
+            "MIT",
+            git_sha1="84c29f7bb2bc511c2783c18d6da66adb8df8f217",
+        ),
         WeightFile(
             "pscc_net/NLCDetection.pth",
             f"{_PAGE}/NLCDetection_checkpoint",

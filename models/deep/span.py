@@ -185,7 +185,14 @@ def network_input(rgb: np.ndarray) -> Tensor:
     licence="none stated by the authors; ManTra-Net's features are for non-commercial use (code and weights)",
     groups=("deep",),
     trained_on=("dresden", "kaggle-camera", "mscoco"),
-    weights=(WeightFile("PixelAttention32.h5", "https://github.com/ZhiHanZ/IRIS0-SPAN", "none stated by the authors"),),
+    weights=(
+        WeightFile(
+            "PixelAttention32.h5",
+            "https://github.com/ZhiHanZ/IRIS0-SPAN",
+            "none stated by the authors",
+            git_sha1="3ac7c1e0f0c3e63988e675daba8ea6031ef37cb5",
+        ),
+    ),
 )
 class SPANLocalizer(NetworkLocalizer):
     """Probability of forgery at 224 x 224, as in the authors' evaluation, enlarged without interpolation as there.

@@ -91,9 +91,7 @@ class TruFor(nn.Module):
     licence=LICENCE,
     groups=("deep",),
     trained_on=("casia2", "imd2020", "fantasticreality", "tampcoco", "compraise"),
-    weights=(
-        WeightFile("trufor.pth.tar", "https://www.grip.unina.it/download/prog/TruFor/TruFor_weights.zip", LICENCE),
-    ),
+    weights=(WeightFile("trufor.pth.tar", f"{PAGE} (MD5 of the zip: 7bee48f3476c75616c3c5721ab256ff8)", LICENCE),),
 )
 class TruForLocalizer(NativeSizeLocalizer, NetworkLocalizer):
     """Probability of forgery at native size. image_score: the network's own. extras: "confidence" 0..1 float32 (H, W)

@@ -66,6 +66,9 @@ def test_damaged_weights_are_recognised(tmp_path):
     assert state(file, WeightFile("w.pth", "", "", size=5, sha256=digest)).startswith("damaged: 4 bytes instead of 5")
     assert state(file, WeightFile("w.pth", "", "", sha256="00")).startswith("damaged: sha256")
     assert state(tmp_path / "x", WeightFile("x", "", "")) == "absent"
+    in_git = "6da806d7a782261675473a6e20281973e26ff57b"  # printf 0123 | git hash-object --stdin
+    assert state(file, WeightFile("w.pth", "", "", git_sha1=in_git)) == "present"
+    assert state(file, WeightFile("w.pth", "", "", git_sha1="00")).startswith("damaged: id in git 6")
 
 
 @pytest.mark.parametrize("words", [["report"], ["check", "--against", "x.json"], ["report", "nowhere"]])

@@ -4,7 +4,9 @@ import os
 
 import pytest
 import torch
+from network_memory import peak
 
+import models
 from models import memory
 from models.memory import GB, Cost, MemoryLimitError, available, budget, shared_among
 
@@ -87,3 +89,12 @@ def test_costs_grow_with_the_pixels():
     cost = Cost(per_pixel=100, fixed=5000)
     assert cost.of(10, 20) == 5000 + 100 * 200
     assert cost.in_tiles(100, 20, 40) == 5000 + 100 * 40 * 20 + memory.PUT_TOGETHER * 2000
+
+
+@pytest.mark.parametrize(
+    "name", ["catnet-v2", "hifi-net-loc", "mantranet", "mmfusion", "pscc-net", "rru-net", "trufor"]
+)
+def test_the_estimate_covers_the_tensors_of_a_pass_and_is_not_far_above(name):
+    """At 12 MP, where nobody wants to measure. Buffers of operations are not counted here, but in the estimate."""
+    estimate, tensors = models.find(name).cost.of(3000, 4000), peak(name, 3000, 4000)
+    assert 1.1 * tensors < estimate < 1.5 * tensors
