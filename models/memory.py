@@ -3,8 +3,8 @@
 Networks that see a photo at its own size need memory in proportion to its pixels. Each of them states what a pass
 over the whole takes (`Cost`, measured) and how it sees a photo that is too large for that (`Tiling`); the decision is
 kept with the result. All other networks of this package see at most 1024 x 1024 pixels at once, whatever the photo:
-they resize it (MPC, MVSS-Net, Mesorch, SparseViT, ForMa, SAFIRE, FOCAL, HiFi-Net's detection weights) or see it in tiles
-of a fixed size (IF-OSN, EITLNet and Noiseprint by their authors' own procedure, IML-ViT, SPAN). What a network of
+they resize it (MPC, MVSS-Net, Mesorch, SparseViT, ForMa, SAFIRE, FOCAL, HiFi-Net's detection weights) or see it in
+tiles of a fixed size (IF-OSN, EITLNet and Noiseprint by their authors' own procedure, IML-ViT, SPAN). What a network of
 another project (`onnx:FILE`, `torchscript:FILE`) needs at a photo's own size is not known here.
 """
 
