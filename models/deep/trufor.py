@@ -16,7 +16,6 @@ from models.deep.parts.dncnn import in_patches, noiseprint_plus
 from models.deep.parts.imagenet import normalized
 from models.deep.parts.mit import SMALLEST, WIDTHS, SegFormerHead, enlarge, patch_embed
 from models.deep.parts.padding import at_least
-from models.deep.parts.tiles import Tiling
 from models.memory import GB, Cost
 
 EMBEDDING = 512
@@ -63,21 +62,14 @@ class TruFor(nn.Module):
         self.detection = detection_head()
         self.dncnn = noiseprint_plus()
 
-    def forward(self, rgb: Tensor, tiling: Tiling | None = None) -> Found:
-        """rgb: (B, 3, H, W), the 8-bit values divided by 256. tiling: None to see it as a whole.
-
-        The detection score is in either case that of the whole maps.
-        """
-        maps = self.maps(rgb) if tiling is None else tiling.apply(self.maps, rgb)
-        logits, confidence, noiseprint = maps.split((2, 1, 1), 1)
-        return Found(logits, confidence, self.detection(pooled(logits, confidence)), noiseprint)
-
-    def maps(self, rgb: Tensor) -> Tensor:
-        """Two logits, that of the confidence, and Noiseprint++, (B, 4, H, W)."""
+    def forward(self, rgb: Tensor) -> Found:
+        """rgb: (B, 3, H, W), the 8-bit values divided by 256."""
         noiseprint = in_patches(self.dncnn, rgb)
         features = self.backbone(normalized(rgb), noiseprint.expand(-1, 3, -1, -1))
-        logits = [enlarge(head(features), rgb.shape[2:]) for head in (self.decode_head, self.decode_head_conf)]
-        return torch.cat([*logits, noiseprint], 1)
+        logits, confidence = (
+            enlarge(head(features), rgb.shape[2:]) for head in (self.decode_head, self.decode_head_conf)
+        )
+        return Found(logits, confidence, self.detection(pooled(logits, confidence)), noiseprint)
 
 
 @register(
@@ -98,23 +90,24 @@ class TruForLocalizer(NativeSizeLocalizer, NetworkLocalizer):
     in the map, "noiseprint" float32 (H, W), "padded" where a side below 32 pixels was extended by repeating the edge,
     and those of `Decision`.
 
-    Its transformers attend over the whole image, so tiles are an approximation: MEASURED
+    Its transformers attend over the whole image, so no tiles would give the same. What can be computed part by part is,
+    and an image of 12 megapixels takes 2.4 GB; one that does not fit into memory is an error.
     """
 
     make_network = TruFor
-    cost = Cost(per_pixel=400, fixed=0.5 * GB)
-    tiling = Tiling(1280, 128)
+    cost = Cost(per_pixel=200, fixed=0.5 * GB)
+    tiling = None
 
     def localize(self, image: ForensicImage) -> ScoreMap:
         height, width = image.shape
         rgb = at_least(image.rgb, SMALLEST)
-        decision = self.decide(*rgb.shape[:2])
+        _, decided = self.decide(*rgb.shape[:2])
         x = torch.from_numpy(rgb.astype(np.float32) / 256).permute(2, 0, 1)[None].to(self._device)
         with torch.inference_mode():
-            found = self.network(x, decision.tiling)
+            found = self.network(x)
             maps = (found.logits.softmax(1)[0, 1], found.confidence.sigmoid()[0, 0], found.noiseprint[0, 0])
             forged, confidence, noiseprint = (m[:height, :width].contiguous().cpu().numpy() for m in maps)
             score = found.detection.sigmoid().item()
         extras = {"confidence": confidence, "noiseprint": noiseprint, "padded": rgb.shape[:2] != image.shape}
-        extras |= decision.extras
+        extras |= decided
         return ScoreMap(forged, "probability", image_score=score, extras=extras)

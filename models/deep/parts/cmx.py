@@ -3,13 +3,26 @@ pooling of confidence-weighted statistics to one score (TruFor, Guillaro et al.,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.deep.parts.mit import HEADS, WIDTHS, blocks, output_norm, patch_embed, to_map, to_tokens, transform
+from models.deep.parts.mit import (
+    HEADS,
+    WIDTHS,
+    blocks,
+    output_norm,
+    patch_embed,
+    strips,
+    to_map,
+    to_tokens,
+    transform,
+)
+from models.deep.parts.tiles import patchwise
+
+PATCH = 256  # positions a side that are fused at once
 
 
 class ChannelWeights(nn.Module):
@@ -45,8 +58,13 @@ class FeatureRectify(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         both = torch.cat([first, second], 1)
-        weights = (self.channel_weights(both) + self.spatial_weights(both)) / 2
-        return first + weights[1] * second, second + weights[0] * first
+        by_channel, by_position = self.channel_weights(both), self.spatial_weights(both)
+        del both  # the largest of the maps at stride 4
+
+        def lent(x: Tensor, branch: int) -> Tensor:
+            return (by_channel[branch] + by_position[branch]).mul_(0.5).mul_(x)
+
+        return lent(second, 1).add_(first), lent(first, 0).add_(second)
 
 
 class CrossAttention(nn.Module):
@@ -58,23 +76,25 @@ class CrossAttention(nn.Module):
         self.kv1 = nn.Linear(width, 2 * width, bias=False)
         self.kv2 = nn.Linear(width, 2 * width, bias=False)
 
-    def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        context1, context2 = self._context(self.kv1(first)), self._context(self.kv2(second))
-        return self._ask(first, context2), self._ask(second, context1)
+    def contexts(self, strips: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """That of either branch, (B, heads, C/heads, C/heads), from the tokens of both, strip by strip."""
+        sums = [0, 0]
+        for strip in strips:
+            for branch, (layer, tokens) in enumerate(zip((self.kv1, self.kv2), strip, strict=True)):
+                key, value = (self._by_head(part) for part in layer(tokens).chunk(2, 2))
+                sums[branch] = sums[branch] + key.transpose(2, 3) @ value * key.shape[3] ** -0.5
+        return sums[0].softmax(2), sums[1].softmax(2)
+
+    def ask(self, query: Tensor, context: Tensor) -> Tensor:
+        """What tokens (B, N, C) take from the other branch's context."""
+        return (self._by_head(query) @ context).transpose(1, 2).flatten(2)
 
     def _by_head(self, tokens: Tensor) -> Tensor:
         return tokens.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
-    def _context(self, key_value: Tensor) -> Tensor:
-        key, value = (self._by_head(part) for part in key_value.chunk(2, 2))
-        return (key.transpose(2, 3) @ value * key.shape[3] ** -0.5).softmax(2)
-
-    def _ask(self, query: Tensor, context: Tensor) -> Tensor:
-        return (self._by_head(query) @ context).transpose(1, 2).flatten(2)
-
 
 class CrossPath(nn.Module):
-    """Cross-attention with a path around it, on tokens."""
+    """Cross-attention with a path around it."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -86,12 +106,25 @@ class CrossPath(nn.Module):
         self.norm1 = nn.LayerNorm(width)
         self.norm2 = nn.LayerNorm(width)
 
-    def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        kept1, asked1 = F.relu(self.channel_proj1(first)).chunk(2, 2)
-        kept2, asked2 = F.relu(self.channel_proj2(second)).chunk(2, 2)
-        answer1, answer2 = self.cross_attn(asked1, asked2)
-        first = self.norm1(first + self.end_proj1(torch.cat([kept1, answer1], 2)))
-        return first, self.norm2(second + self.end_proj2(torch.cat([kept2, answer2], 2)))
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Two maps (B, C, H, W), their new channels one after the other, (B, 2 C, H, W)."""
+        own = [strip.kept for strip in strips(*first.shape[2:])]
+        asked = ([self._split(branch, x[:, :, rows])[1] for branch, x in enumerate((first, second), 1)] for rows in own)
+        context1, context2 = self.cross_attn.contexts(asked)
+        crossed = first.new_empty(first.shape[0], 2 * first.shape[1], *first.shape[2:])
+        for rows in own:
+            parts = []
+            for branch, (x, context) in enumerate(((first, context2), (second, context1)), 1):
+                kept, query = self._split(branch, x[:, :, rows])
+                answer = torch.cat([kept, self.cross_attn.ask(query, context)], 2)
+                tokens = to_tokens(x[:, :, rows]) + getattr(self, f"end_proj{branch}")(answer)
+                parts.append(getattr(self, f"norm{branch}")(tokens))
+            crossed[:, :, rows] = to_map(torch.cat(parts, 2), -1, first.shape[3])
+        return crossed
+
+    def _split(self, branch: int, rows: Tensor) -> tuple[Tensor, ...]:
+        """Tokens that are kept and tokens that ask, of some rows (B, C, h, W) of a branch."""
+        return F.relu(getattr(self, f"channel_proj{branch}")(to_tokens(rows))).chunk(2, 2)
 
 
 class ChannelEmbed(nn.Module):
@@ -122,8 +155,7 @@ class FeatureFusion(nn.Module):
         self.channel_emb = ChannelEmbed(width)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        crossed = self.cross(to_tokens(first), to_tokens(second))
-        return self.channel_emb(to_map(torch.cat(crossed, 2), *first.shape[2:]))
+        return patchwise(self.channel_emb, self.cross(first, second), PATCH, halo=1)
 
 
 class DualTransformer(nn.Module):

@@ -1,14 +1,20 @@
 """Mix Transformer and the all-MLP head of SegFormer (Xie et al., NeurIPS 2021), size B2.
 
-Transformer layers take and return tokens (B, H * W, C); stages take and return maps (B, C, H, W).
+Transformer layers take and return tokens (B, H * W, C); stages take and return maps (B, C, H, W). What makes more of
+every token than goes in and comes out (queries, hidden layers, the head) is computed in strips of rows: the same up to
+rounding, in half the memory or less.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from models.deep.parts.resample import centre_aligned, resampled
+from models.deep.parts.tiles import Piece, pieces
 
 # Of the four stages, at strides 4, 8, 16 and 32.
 WIDTHS = (64, 128, 320, 512)
@@ -16,6 +22,7 @@ DEPTHS = (3, 4, 6, 3)
 HEADS = (1, 2, 5, 8)
 REDUCTIONS = (8, 4, 2, 1)
 SMALLEST = 32  # pixels; below it the first stage's attention has no key
+STRIP = 2**16  # tokens that are seen at once, of an image of a megapixel those at stride 4
 
 
 def to_map(tokens: Tensor, height: int, width: int) -> Tensor:
@@ -26,6 +33,25 @@ def to_map(tokens: Tensor, height: int, width: int) -> Tensor:
 def to_tokens(x: Tensor) -> Tensor:
     """(B, C, H, W) to (B, H * W, C)."""
     return x.flatten(2).transpose(1, 2)
+
+
+def strips(height: int, width: int, halo: int = 0) -> list[Piece]:
+    """The rows of a map in strips of about STRIP positions, each seen with `halo` rows more on either side."""
+    return pieces(height, max(1, STRIP // width), halo)
+
+
+def in_strips(function: Callable[[Tensor, int], Tensor], tokens: Tensor, height: int, width: int, halo: int = 0):
+    """`function` of the tokens (B, N, C) of some rows and their number, put together; it keeps N.
+
+    The same as of all tokens if nothing depends on tokens more than `halo` rows away.
+    """
+    rows, result = tokens.unflatten(1, (height, width)), None
+    for strip in strips(height, width, halo):
+        seen = function(rows[:, strip.seen].flatten(1, 2), strip.stop - strip.start).unflatten(1, (-1, width))
+        if result is None:
+            result = seen.new_empty(seen.shape[0], height, width, seen.shape[3])
+        result[:, strip.kept] = seen[:, strip.middle]
+    return result.flatten(1, 2)
 
 
 def reorder(module: nn.Module, names: Iterable[str]) -> None:
@@ -64,12 +90,14 @@ class Attention(nn.Module):
             self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, height: int, width: int) -> Tensor:
-        query = self._by_head(self.q(x))
-        if hasattr(self, "sr"):
-            x = self.norm(to_tokens(self.sr(to_map(x, height, width))))
-        key, value = (self._by_head(part) for part in self.kv(x).chunk(2, 2))
-        mixed = F.scaled_dot_product_attention(query, key, value)
-        return self.proj(mixed.transpose(1, 2).flatten(2))
+        context = self.norm(to_tokens(self.sr(to_map(x, height, width)))) if hasattr(self, "sr") else x
+        key, value = (self._by_head(part) for part in self.kv(context).chunk(2, 2))
+
+        def attend(tokens: Tensor, _) -> Tensor:
+            mixed = F.scaled_dot_product_attention(self._by_head(self.q(tokens)), key, value)
+            return self.proj(mixed.transpose(1, 2).flatten(2))
+
+        return in_strips(attend, x, height, width)
 
     def _by_head(self, tokens: Tensor) -> Tensor:
         return tokens.unflatten(2, (self.heads, -1)).transpose(1, 2)
@@ -97,7 +125,10 @@ class MixMLP(nn.Module):
         self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor, height: int, width: int) -> Tensor:
-        return self.fc2(self.act(self.dwconv(self.fc1(x), height, width)))
+        def transformed(tokens: Tensor, rows: int) -> Tensor:
+            return self.fc2(self.act(self.dwconv(self.fc1(tokens), rows, width)))
+
+        return in_strips(transformed, x, height, width, halo=1)
 
 
 class Block(nn.Module):
@@ -179,14 +210,20 @@ class SegFormerHead(nn.Module):
         *coarse, finest = zip((4, 3, 2, 1), convolution.weight.chunk(4, 1), strict=True)
         # A 1x1 convolution and bilinear enlargement may change places, so each level is convolved at its own size:
         # a third of the time, and no map of four times `embedding` channels.
-        fused = self._convolve(features, *finest, convolution.bias)
-        for level, weight in coarse:
-            fused += enlarge(self._convolve(features, level, weight), fused.shape[2:])
-        return self.linear_pred(nn.Sequential(*rest)(fused))
+        level, weight = finest
+        levels = [self._convolve(features[number - 1], number, kernel) for number, kernel in coarse]
+        height, width = features[level - 1].shape[2:]
+        logits = []
+        for strip in strips(height, width):
+            fused = self._convolve(features[level - 1][:, :, strip.kept], level, weight, convolution.bias)
+            for x in levels:
+                whole = tuple(pieces(length, length, 0)[0] for length in x.shape[2:])
+                fused += resampled(x, whole, (strip, *pieces(width, width, 0)), centre_aligned)
+            logits.append(self.linear_pred(nn.Sequential(*rest)(fused)))
+        return torch.cat(logits, 2)
 
-    def _convolve(self, features: list[Tensor], level: int, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        projected = getattr(self, f"linear_c{level}")(features[level - 1])
-        return F.conv2d(projected, weight, bias)
+    def _convolve(self, x: Tensor, level: int, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return F.conv2d(getattr(self, f"linear_c{level}")(x), weight, bias)
 
 
 def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:

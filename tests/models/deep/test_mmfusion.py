@@ -8,7 +8,7 @@ import models
 from bench.image import ForensicImage
 from models import WeightsError, WeightsMissing
 from models.deep import mmfusion
-from models.deep.parts import dncnn, modalities
+from models.deep.parts import cmx, dncnn, mit, modalities
 from models.deep.parts.srm import KERNELS, TruncatedSRM
 
 
@@ -50,6 +50,8 @@ def test_a_large_image_seen_in_patches_gives_what_the_whole_gives(monkeypatch, t
     localizer, image = models.build("mmfusion", weights=thin), photo(90, 130)
     whole = localizer.localize(image)
     monkeypatch.setattr(dncnn, "PATCH_SIDE", 40)
+    monkeypatch.setattr(mit, "STRIP", 100)
+    monkeypatch.setattr(cmx, "PATCH", 8)
     monkeypatch.setattr(modalities, "PATCH_SIDE", 40)
     np.testing.assert_allclose(localizer.localize(image).values, whole.values, atol=1e-5)
     assert whole.values.std() > 0

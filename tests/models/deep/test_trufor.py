@@ -45,6 +45,8 @@ def test_a_large_image_seen_in_patches_gives_what_the_whole_gives(monkeypatch, t
     localizer, image = models.build("trufor", weights=thin), photo(90, 130)
     whole = localizer.localize(image)
     monkeypatch.setattr(dncnn, "PATCH_SIDE", 40)
+    monkeypatch.setattr(mit, "STRIP", 100)
+    monkeypatch.setattr(cmx, "PATCH", 8)
     seen = localizer.localize(image)
     spread = whole.extras["noiseprint"].std()
     np.testing.assert_allclose(seen.extras["noiseprint"], whole.extras["noiseprint"], atol=1e-4 * spread)
