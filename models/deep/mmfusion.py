@@ -191,7 +191,7 @@ class MMFusionLocalizer(NativeSizeLocalizer, BothNetworks):
     `Decision`.
     """
 
-    cost = Cost(per_pixel=240, fixed=0.7 * GB)
+    cost = Cost(per_pixel=200, fixed=1.0 * GB)
     tiling = None
 
     def localize(self, image: ForensicImage) -> ScoreMap:

@@ -91,11 +91,11 @@ class TruForLocalizer(NativeSizeLocalizer, NetworkLocalizer):
     and those of `Decision`.
 
     Its transformers attend over the whole image, so no tiles would give the same. What can be computed part by part is,
-    and an image of 12 megapixels takes 2.4 GB; one that does not fit into memory is an error.
+    and an image of 12 megapixels is estimated at 2.8 GB; one that does not fit into memory is an error.
     """
 
     make_network = TruFor
-    cost = Cost(per_pixel=200, fixed=0.5 * GB)
+    cost = Cost(per_pixel=180, fixed=0.6 * GB)
     tiling = None
 
     def localize(self, image: ForensicImage) -> ScoreMap:

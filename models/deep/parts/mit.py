@@ -22,7 +22,7 @@ DEPTHS = (3, 4, 6, 3)
 HEADS = (1, 2, 5, 8)
 REDUCTIONS = (8, 4, 2, 1)
 SMALLEST = 32  # pixels; below it the first stage's attention has no key
-STRIP = 2**16  # tokens that are seen at once, of an image of a megapixel those at stride 4
+STRIP = 2**15  # tokens that are seen at once, of an image of half a megapixel those at stride 4
 
 
 def to_map(tokens: Tensor, height: int, width: int) -> Tensor:
