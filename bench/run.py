@@ -221,7 +221,7 @@ def _timing(tally: Tally) -> dict:
     return {
         "localizers": round(tally.localizers, 2),
         "harness": round(tally.harness + tally.commits, 2),
-        "overhead": round(tally.overhead, 4) if tally.localizers else None,
+        "overhead": round(tally.overhead, 4) if round(tally.localizers, 2) else None,
     }
 
 

@@ -30,6 +30,7 @@ from pathlib import Path
 from bench.image import ForensicImage, ScoreMap
 
 ENTRY_POINTS = "bench.localizers"
+SHOWN = "BENCH_LICENCES_SHOWN"  # names a process has shown the licences of
 
 
 class UnknownModel(ValueError):
@@ -267,13 +268,16 @@ def build(name: str, weights: str | os.PathLike | Mapping | None = None, device:
     return built
 
 
-@functools.cache
 def _show_licences(card: ModelCard, given: Path | None) -> None:
     """One line on stderr a licence that forbids commercial use, the first time that these files are loaded.
 
     given: the file or folder that was named instead of the registered files; a file of another name has a licence
-    that is not known here.
+    that is not known here. Worker processes inherit in the environment what was shown before they were started.
     """
+    shown, this = os.environ.get(SHOWN, ""), f"{card.name}={given or ''};"
+    if this in shown:
+        return
+    os.environ[SHOWN] = shown + this
     files = [f for f in card.weights if f.non_commercial]
     if given is not None and not given.is_dir():
         files = [f for f in files if given.name in (Path(f.name).name, Path(f.name).name + ".safetensors")]

@@ -81,8 +81,8 @@ class NativeSizeLocalizer(Localizer):
             needed, words = self.cost.in_tiles(height, width, tiling.side), f"even in tiles of {tiling.side}"
         if needed > self._budget:
             raise MemoryLimitError(
-                f"{self.card.name} needs {needed / GB:.1f} GB for {width} x {height} pixels {words}, and "
-                f"{self._budget / GB:.1f} GB may be used; free memory, run fewer workers, or set BENCH_MEMORY_GB"
+                f"{self.card.name} needs {needed / GB:.3g} GB for {width} x {height} pixels {words}, and "
+                f"{self._budget / GB:.3g} GB may be used; free memory, run fewer workers, or set BENCH_MEMORY_GB"
             )
         seen = "whole" if tiling is None else str(tiling)
         numbers = {"whole_gb": round(whole / GB, 2), "budget_gb": round(self._budget / GB, 2)}

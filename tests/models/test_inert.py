@@ -211,7 +211,8 @@ def test_a_registered_file_is_taken_from_its_conversion(tmp_path, monkeypatch):
     assert state(tmp_path / "x.pth", card.weights[0]) == "present (converted)"
 
 
-def test_a_non_commercial_licence_is_shown_once(tmp_path, capsys):
+def test_a_non_commercial_licence_is_shown_once(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv(models.SHOWN, raising=False)
     files = [models.WeightFile(f"{n}.pth", "page", "CC BY-NC 4.0") for n in "ab"]
     free = models.WeightFile("free.pth", "page", "MIT")
     card = models.ModelCard("net", "net", "none", weights=(*files, free))
@@ -223,3 +224,4 @@ def test_a_non_commercial_licence_is_shown_once(tmp_path, capsys):
     models._show_licences(card, tmp_path / "free.pth")
     models._show_licences(card, tmp_path / "my-own.pth")
     assert capsys.readouterr().err == ""
+    assert os.environ[models.SHOWN].startswith("net=;")  # which the workers of a run inherit

@@ -101,7 +101,7 @@ def test_a_photo_that_does_not_fit_is_seen_in_tiles_and_the_result_says_so(name,
     whole = enough.localize(image)
     assert whole.extras["seen"] == "whole" and whole.extras["budget_gb"] == 0.04
     if less.tiling is None:
-        with pytest.raises(MemoryLimitError, match=rf"{name} needs 0\.0 GB .* tiles would not give the same"):
+        with pytest.raises(MemoryLimitError, match=rf"{name} needs 0\.0\d+ GB .* tiles would not give the same"):
             less.localize(image)
         return
     monkeypatch.setattr(models.find(name), "tiling", Tiling(128, 32))
@@ -111,7 +111,7 @@ def test_a_photo_that_does_not_fit_is_seen_in_tiles_and_the_result_says_so(name,
     assert (tiled.image_score is None) == (whole.image_score is None)
     np.testing.assert_array_equal(less.localize(image).values, tiled.values)
     assert less.identity() != enough.identity()
-    with pytest.raises(MemoryLimitError, match=rf"{name} needs 0\.0 GB for 15. x 120 pixels even in tiles of 128"):
+    with pytest.raises(MemoryLimitError, match=rf"{name} needs 0\.0\d+ GB for 15. x 120 pixels even in tiles of 128"):
         too_little.localize(image)
     small = photo(32, 32)
     assert less.localize(small).extras["seen"] == "whole"
