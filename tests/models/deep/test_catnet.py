@@ -12,6 +12,8 @@ from bench.image import ForensicImage, JpegCoefficients, encode_jpeg
 from models import WeightsError, WeightsMissing
 from models.deep import catnet
 from models.deep.parts.dct_volume import dct_volume, luma_coefficients, with_jpeg
+from models.deep.parts.tiles import Tiling
+from models.memory import Cost
 
 
 @pytest.fixture
@@ -87,6 +89,17 @@ def test_patches_of_the_volume_give_what_the_whole_gives(narrow, photo, monkeypa
     whole = localizer.localize(image).values
     monkeypatch.setattr(catnet, "PATCH_SIDE", 20)
     np.testing.assert_allclose(localizer.localize(image).values, whole, atol=1e-5)
+
+
+def test_tiles_come_close_to_the_whole(narrow, photo, monkeypatch):
+    localizer = models.find("catnet-v2")
+    monkeypatch.setattr(localizer, "cost", Cost(per_pixel=1000))
+    monkeypatch.setattr(localizer, "tiling", Tiling(320, 64))
+    image = ForensicImage.from_jpeg(encode_jpeg(photo(192, 448).rgb, 80))
+    whole, tiled = (models.build("catnet-v2", weights=narrow, memory_gb=gb).localize(image) for gb in (1, 0.08))
+    assert whole.extras["seen"] == "whole" and tiled.extras["seen"] == "tiles 320x320, overlap 128"
+    assert np.corrcoef(whole.values.ravel(), tiled.values.ravel())[0, 1] > 0.99
+    assert np.abs(whole.values - tiled.values).mean() < 0.02 * whole.values.std()
 
 
 def test_a_jpeg_of_grey_pixels_alone_is_read(narrow, photo):
