@@ -59,7 +59,7 @@ def load_module(path: Path) -> ModuleType:
 def adapter_of(network: str) -> ModuleType:
     path = ADAPTERS / f"{network}.py"
     if not path.is_file():
-        pytest.skip(f"{network} is not implemented here yet: no adapter {path.name} in {ADAPTERS.name}/")
+        pytest.skip(f"{network} is no localizer of this suite: no adapter {path.name} in {ADAPTERS.name}/")
     return load_module(path)
 
 
