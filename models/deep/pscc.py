@@ -158,7 +158,7 @@ class PSCCNetLocalizer(NativeSizeLocalizer, CompositeLocalizer):
     """
 
     make_network = PSCCNet
-    cost = Cost(per_pixel=480, fixed=1.0 * GB)
+    cost = Cost(per_pixel=510, fixed=1.0 * GB)
     tiling = Tiling(1280, 96)
 
     def localize(self, image: ForensicImage) -> ScoreMap:
