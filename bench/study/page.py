@@ -6,12 +6,14 @@ import csv
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
 import models
 from bench.data import TestSet
-from bench.image import read_image
+from bench.image import ForensicImage, read_image
+from bench.metrics import evaluate
 from bench.plan import limited
 from bench.report import read_about
 from bench.results import read_results
@@ -22,7 +24,7 @@ from bench.study.trainings import Training, toml
 from bench.study.verdict import judge
 from models.mpc.feature_space import arrangement, embedding, sample_pixels, settle_statistics
 from models.mpc.network import MPC
-from models.mpc.recipe import Recipe
+from models.mpc.recipe import STAGES, Recipe
 from reports.study import Embedding, StudyView, write
 
 __all__ = ["describe", "outcome", "write"]
@@ -34,7 +36,7 @@ def describe(study: Study, trainings: list[Training], test_sets: list[TestSet], 
     """Everything that the page shows. run: the run folder of the evaluation."""
     results, about = read_results(run / "results.csv"), read_about(run)
     compared = comparisons(study, results)
-    verdict = judge(study, compared)
+    verdict = judge(study, compared, centre_auc(test_sets))
     features, embeddings = feature_space(study, trainings, test_sets, device)
     printed = study.published.rows
     return StudyView(
@@ -57,11 +59,22 @@ def describe(study: Study, trainings: list[Training], test_sets: list[TestSet], 
         trainings=pd.DataFrame([_trained(training) for training in trainings]),
         embeddings=embeddings,
         facts=_facts(study, trainings, compared, about),
-        limits=_limits(study, about),
+        limits=_limits(study, about, trainings[0].recipe),
         recipe=toml({k: v for k, v in trainings[0].table.items() if k not in ("seed", "supervised")}),
         command=_command(study, about),
         published={"source": study.published.source, "columns": study.published.columns} if printed else {},
     )
+
+
+def centre_auc(test_sets: list[TestSet]) -> float:
+    """Mean pixel AUC over all images of the localizer `centre`, which sees nothing of them but their size."""
+    centre, areas = models.build("centre"), []
+    for test_set in test_sets:
+        for sample in test_set.samples:
+            mask = test_set.read_mask(sample)
+            blank = ForensicImage(np.zeros((*mask.shape, 3), np.uint8))
+            areas.append(evaluate(centre.localize(blank), mask)["auc"])
+    return float(np.nanmean(areas))
 
 
 def outcome(view: StudyView) -> dict:
@@ -156,7 +169,7 @@ def _facts(study: Study, trainings: list[Training], compared: pd.DataFrame, abou
     }
 
 
-def _limits(study: Study, about: dict) -> tuple[str, ...]:
+def _limits(study: Study, about: dict, recipe: Recipe) -> tuple[str, ...]:
     """What a reader must not conclude."""
     single = [v.label for v in study.variants if len(v.seeds) < 2]
     demonstrations = [t["title"] for t in about["test_sets"] if t["demonstration"]]
@@ -167,6 +180,12 @@ def _limits(study: Study, about: dict) -> tuple[str, ...]:
         "the encoder twice, and the head's steps leave the encoder alone.",
         "Learning rates and schedule are the same for all variants and were tuned for none.",
     ]
+    largest = max(recipe.stage(stage).crop for stage in STAGES)
+    if largest < recipe.network.input_size:
+        limits.append(
+            f"Trained on crops of {largest} px and applied to photos of {recipe.network.input_size} px, whose middle "
+            "is further from any border than a pixel of training ever was: what a network says depends on the position."
+        )
     if single:
         limits.append(f"One seed only: {', '.join(single)}. Their variance between seeds is taken from the others'.")
     if demonstrations:

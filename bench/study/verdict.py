@@ -30,10 +30,11 @@ class Verdict:
     paragraphs: tuple[str, ...]
 
 
-def judge(study: Study, comparisons: pd.DataFrame) -> Verdict:
+def judge(study: Study, comparisons: pd.DataFrame, centre: float) -> Verdict:
     """The verdict of a study on its first metric, all test sets pooled.
 
-    comparisons: the table of `bench.study.findings`.
+    comparisons: the table of `bench.study.findings`. centre: pixel AUC of the localizer of that name, a map that
+    knows nothing but positions, on the unperturbed images.
     """
     metric = study.metrics[0]
     pooled = comparisons[comparisons["test_set"] == EVERY_SET]
@@ -47,8 +48,11 @@ def judge(study: Study, comparisons: pd.DataFrame) -> Verdict:
     paragraphs = [_against(study, v, rows, metric) for v in plain]
     paragraphs += [_ablation(study, [v for v in others if v.views], rows, metric)] if len(plain) < len(others) else []
     paragraphs.append(_power(study, others, rows, pooled, metric))
-    paragraphs += _near_chance(study, others, rows, metric)
-    return Verdict(outcome, HEADLINES[outcome], tuple(paragraphs))
+    near = _near_chance(study, others, rows, metric, centre)
+    headline = HEADLINES[outcome]
+    if near:
+        headline = f"{headline[:-1]}, by networks that are all close to chance."
+    return Verdict(outcome, headline, (*paragraphs, *near))
 
 
 def signed(value: float, digits: int = 3) -> str:
@@ -136,7 +140,7 @@ def _power(study: Study, others: list[Variant], rows: pd.DataFrame, pooled: pd.D
     return text
 
 
-def _near_chance(study: Study, others: list[Variant], rows: pd.DataFrame, metric: str) -> list[str]:
+def _near_chance(study: Study, others: list[Variant], rows: pd.DataFrame, metric: str, centre: float) -> list[str]:
     if metric != "auc":
         return []
     reached = {study.reference: rows.loc[(others[0].name, "clean"), "reference_mean"]}
@@ -146,8 +150,10 @@ def _near_chance(study: Study, others: list[Variant], rows: pd.DataFrame, metric
         return []
     return [
         f"All of these networks are close to chance (pixel AUC .5): the best, {study.variant(best).label}, reaches "
-        f"{reached[best]:.3f} on unperturbed images. The study tests what a very short training learns; whatever it "
-        "finds need not hold for networks trained as long as the paper's."
+        f"{reached[best]:.3f} on unperturbed images. A map that falls from the middle of every photo to its corners, "
+        f"whatever the photo shows, reaches {centre:.3f}: differences between networks below that may be differences "
+        "in where they expect forgeries, not in what they see of them. The study tests what a very short training "
+        "learns; whatever it finds need not hold for networks trained as long as the paper's."
     ]
 
 

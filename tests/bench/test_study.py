@@ -9,12 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from sklearn.metrics import roc_auc_score
 
 from bench.cli import main
+from bench.data import Sample, TestSet
 from bench.statistics import detectable, holm
 from bench.study import trainings as module
 from bench.study.design import StudyError, read_study
 from bench.study.findings import COMPARISONS, ENDPOINTS, comparisons, curves, decide
+from bench.study.page import centre_auc
 from bench.study.trainings import plan_trainings
 from bench.study.verdict import HEADLINES, judge
 from models.mpc import train as mpc
@@ -333,7 +336,7 @@ def test_the_verdict_follows_the_numbers(study, shifts, outcome):
     """The reference is made better or worse than every other variant by these shifts."""
     results = made_results(study, LEVELS, shift=lambda name, spec: shifts.get(spec, 0) if name == "mpc" else 0)
     compared = comparisons(study, results)
-    verdict = judge(study, compared)
+    verdict = judge(study, compared, 0.6)
     assert (verdict.outcome, verdict.headline) == (outcome, HEADLINES[outcome])
     rows = compared[(compared["test_set"] == "all") & (compared["metric"] == "auc")].set_index(["variant", "endpoint"])
     row = rows.loc["cross-entropy", "perturbed"]
@@ -346,8 +349,24 @@ def test_the_verdict_follows_the_numbers(study, shifts, outcome):
 
 def test_networks_near_chance_are_called_so(study):
     results = made_results(study, {"identity": 0.55, "jpeg:50": 0.52}, shift=lambda name, spec: 0)
-    last = judge(study, comparisons(study, results)).paragraphs[-1]
-    assert last.startswith("All of these networks are close to chance")
+    verdict = judge(study, comparisons(study, results), 0.634)
+    assert verdict.paragraphs[-1].startswith("All of these networks are close to chance")
+    assert "reaches 0.634" in verdict.paragraphs[-1]
+    assert verdict.headline.endswith("chance can do, by networks that are all close to chance.")
+
+
+def test_the_control_is_measured_on_the_images_of_the_study(tmp_path):
+    rng, areas, samples = np.random.default_rng(0), [], []
+    for i, (height, width) in enumerate([(20, 30), (31, 16)]):
+        mask = rng.random((height, width)) < 0.3
+        for name, array in (("photo", np.zeros((height, width, 3), np.uint8)), ("mask", mask * np.uint8(255))):
+            cv2.imwrite(str(tmp_path / f"{name}{i}.png"), array)
+        samples.append(
+            Sample(f"s{i}", tmp_path / f"photo{i}.png", tmp_path / f"mask{i}.png", "made", "forged", f"s{i}")
+        )
+        y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]
+        areas.append(roc_auc_score(mask.ravel(), -np.hypot(y, x).ravel()))
+    assert centre_auc([TestSet("made", "Made", samples)]) == pytest.approx(np.mean(areas), abs=1e-3)
 
 
 @pytest.mark.parametrize(
