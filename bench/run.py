@@ -4,7 +4,8 @@ A run folder can be continued: a cell that is already measured with the same wei
 code is never measured again, so the same command resumes after a crash and adds what is missing after a change.
 
 Networks that see photos at their own size take tiles where a photo does not fit into a worker's share of the free
-memory; BENCH_MEMORY_GB sets another share. How each photo was seen is kept with its result.
+memory, or fail on it where tiles would give something else; BENCH_MEMORY_GB sets another share. How each photo was
+seen is kept with its result.
 """
 
 from __future__ import annotations

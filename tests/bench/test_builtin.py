@@ -23,36 +23,36 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def test_set(cache):
+def builtin_set(cache):
     return open_test_sets("builtin")[0]
 
 
-def test_the_bytes_are_the_golden_ones(test_set):
-    folder = test_set.samples[0].image.parents[1]
+def test_the_bytes_are_the_golden_ones(builtin_set):
+    folder = builtin_set.samples[0].image.parents[1]
     files = sorted([*folder.glob("images/*"), *folder.glob("masks/*")])
     lines = [f"{f.relative_to(folder).as_posix()} {hashlib.sha256(f.read_bytes()).hexdigest()}" for f in files]
     assert hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest() == builtin.GOLDEN
 
 
-def test_it_holds_what_it_promises(test_set):
-    kinds = [sample.kind for sample in test_set.samples]
+def test_it_holds_what_it_promises(builtin_set):
+    kinds = [sample.kind for sample in builtin_set.samples]
     assert {kind: kinds.count(kind) for kind in set(kinds)} == {
         "splice": 8,
         "copy-move": 8,
         "removal": 8,
         "authentic": 8,
     }
-    assert len({sample.id for sample in test_set.samples}) == 32
-    assert {sample.source for sample in test_set.samples} == set(builtin.PHOTOS) - {"motorcycle_right"}
-    assert test_set.demonstration and "not a scientific test set" in test_set.note
-    assert "WARNING" not in test_set.note
-    formats = [sample.image.suffix for sample in test_set.samples]
+    assert len({sample.id for sample in builtin_set.samples}) == 32
+    assert {sample.source for sample in builtin_set.samples} == set(builtin.PHOTOS) - {"motorcycle_right"}
+    assert builtin_set.demonstration and "not a scientific test set" in builtin_set.note
+    assert "WARNING" not in builtin_set.note
+    formats = [sample.image.suffix for sample in builtin_set.samples]
     assert formats.count(".jpg") > formats.count(".png") >= 4
-    for sample in test_set.samples:
+    for sample in builtin_set.samples:
         height, width = read_image(sample.image).shape
         assert 0.2e6 <= height * width <= 0.3e6
         if sample.tampered:
-            assert 0.005 < test_set.read_mask(sample).mean() < 0.5
+            assert 0.005 < builtin_set.read_mask(sample).mean() < 0.5
 
 
 def test_masks_mark_what_was_changed():
@@ -68,24 +68,24 @@ def test_masks_mark_what_was_changed():
         assert changed[truth].mean() > 0.7
 
 
-def test_demosaicing_traces_end_at_the_splice(test_set):
+def test_demosaicing_traces_end_at_the_splice(builtin_set):
     """A raw host kept as PNG: every other green pixel is the mean of its four neighbours; not so in the helmet."""
-    sample = next(s for s in test_set.samples if "splice-motorcycle-astronaut" in s.id)
+    sample = next(s for s in builtin_set.samples if "splice-motorcycle-astronaut" in s.id)
     green = read_image(sample.image).rgb[:, :, 1].astype(float)
     mean = (green[:-2, 1:-1] + green[2:, 1:-1] + green[1:-1, :-2] + green[1:-1, 2:]) / 4
     is_mean = np.abs(green[1:-1, 1:-1] - mean) <= 0.5
     row, column = np.indices(is_mean.shape)
     interpolated = (row + column) % 2 == 1
-    inside = test_set.read_mask(sample)[1:-1, 1:-1]
+    inside = builtin_set.read_mask(sample)[1:-1, 1:-1]
     assert is_mean[interpolated & ~inside].mean() > 0.98
     assert is_mean[~interpolated & ~inside].mean() < 0.2
     assert abs(is_mean[interpolated & inside].mean() - is_mean[~interpolated & inside].mean()) < 0.05
 
 
-def test_the_donor_keeps_a_jpeg_grid_of_its_own(test_set):
+def test_the_donor_keeps_a_jpeg_grid_of_its_own(builtin_set):
     """The helmet was compressed before it was pasted into a host without any compression: steps at its 8x8 borders."""
-    sample = next(s for s in test_set.samples if "splice-motorcycle-astronaut" in s.id)
-    grey, inside = read_image(sample.image).rgb.astype(float).mean(2), test_set.read_mask(sample)
+    sample = next(s for s in builtin_set.samples if "splice-motorcycle-astronaut" in s.id)
+    grey, inside = read_image(sample.image).rgb.astype(float).mean(2), builtin_set.read_mask(sample)
     for axis in (0, 1):
         steps = np.moveaxis(np.abs(np.diff(grey, axis=axis)), axis, 0)
         where = np.moveaxis(inside, axis, 0)[1:]
@@ -94,16 +94,16 @@ def test_the_donor_keeps_a_jpeg_grid_of_its_own(test_set):
         assert np.argmax(heights) != 7  # the last step before a multiple of 8: the host's grid
 
 
-def test_a_second_use_writes_nothing(cache, test_set):
+def test_a_second_use_writes_nothing(cache, builtin_set):
     files = {file: file.stat().st_mtime_ns for file in cache.rglob("*") if file.is_file()}
     again = open_test_sets("builtin")[0]
-    assert again.samples == test_set.samples
+    assert again.samples == builtin_set.samples
     assert files == {file: file.stat().st_mtime_ns for file in cache.rglob("*") if file.is_file()}
 
 
 @pytest.mark.parametrize("damage", ["truncated", "manifest"])
-def test_damage_is_repaired(cache, test_set, damage):
-    victim = test_set.samples[5].image
+def test_damage_is_repaired(cache, builtin_set, damage):
+    victim = builtin_set.samples[5].image
     good = victim.read_bytes()
     if damage == "truncated":
         victim.write_bytes(good[:1000])
@@ -111,15 +111,15 @@ def test_damage_is_repaired(cache, test_set, damage):
         (victim.parents[1] / "manifest.json").write_text("{")
     again = open_test_sets("builtin")[0]
     assert victim.read_bytes() == good
-    assert again.samples == test_set.samples
+    assert again.samples == builtin_set.samples
 
 
-def test_other_bytes_are_said_in_the_note(test_set, monkeypatch):
+def test_other_bytes_are_said_in_the_note(builtin_set, monkeypatch):
     monkeypatch.setattr(builtin, "GOLDEN", "0" * 64)
     assert "WARNING" in open_test_sets("builtin")[0].note
 
 
-def test_no_temporary_file_is_left(cache, test_set):
+def test_no_temporary_file_is_left(cache, builtin_set):
     names = [file.name for file in cache.rglob("*") if file.is_file()]
     assert len(names) == 32 + 24 + 1
     assert json.loads((cache / f"builtin-{builtin.VERSION}" / "manifest.json").read_text())["entries"]

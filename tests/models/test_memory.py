@@ -46,7 +46,19 @@ def test_workers_get_equal_shares_and_a_given_number_stays(monkeypatch):
     assert os.environ[memory.VARIABLE] == "3"
 
 
-def test_the_tightest_control_group_limits_what_is_available(monkeypatch, tmp_path):
+@pytest.fixture
+def control_groups(monkeypatch, tmp_path):
+    """Of this process: its membership in words; the groups' files lie below tmp_path."""
+
+    def belong(membership: str) -> None:
+        (tmp_path / "cgroup").write_text(membership)
+        monkeypatch.setattr(memory, "CGROUPS", tmp_path)
+        monkeypatch.setattr(memory, "MEMBERSHIP", tmp_path / "cgroup")
+
+    return belong
+
+
+def test_the_tightest_control_group_limits_what_is_available(control_groups, tmp_path):
     """Group c lies in b, which is limited; 300 of the 700 bytes that b uses are files that can be dropped."""
     own = tmp_path / "b" / "c"
     own.mkdir(parents=True)
@@ -54,34 +66,25 @@ def test_the_tightest_control_group_limits_what_is_available(monkeypatch, tmp_pa
         (folder / "memory.max").write_text(limit + "\n")
         (folder / "memory.current").write_text(f"{used}\n")
         (folder / "memory.stat").write_text(f"anon {used}\ninactive_file {files}\n")
-    membership = tmp_path / "cgroup"
-    membership.write_text("0::/b/c\n")
-    monkeypatch.setattr(memory, "CGROUPS", tmp_path)
-    monkeypatch.setattr(memory, "MEMBERSHIP", membership)
+    control_groups("0::/b/c\n")
     assert available(CPU) == 2000 - (700 - 300)
 
 
-def test_limits_of_the_first_version_of_control_groups(monkeypatch, tmp_path):
+def test_limits_of_the_first_version_of_control_groups(control_groups, tmp_path):
     own = tmp_path / "memory" / "job"
     own.mkdir(parents=True)
     (own / "memory.limit_in_bytes").write_text("1000\n")
     (own / "memory.usage_in_bytes").write_text("400\n")
     (own / "memory.stat").write_text("total_inactive_file 100\n")
-    membership = tmp_path / "cgroup"
-    membership.write_text("5:cpu,cpuacct:/job\n4:memory:/job\n")
-    monkeypatch.setattr(memory, "CGROUPS", tmp_path)
-    monkeypatch.setattr(memory, "MEMBERSHIP", membership)
+    control_groups("5:cpu,cpuacct:/job\n4:memory:/job\n")
     assert available(CPU) == 1000 - (400 - 100)
 
 
-def test_a_full_group_leaves_nothing(monkeypatch, tmp_path):
+def test_a_full_group_leaves_nothing(control_groups, tmp_path):
     (tmp_path / "memory.max").write_text("100\n")
     (tmp_path / "memory.current").write_text("150\n")
     (tmp_path / "memory.stat").write_text("inactive_file 0\n")
-    membership = tmp_path / "cgroup"
-    membership.write_text("0::/\n")
-    monkeypatch.setattr(memory, "CGROUPS", tmp_path)
-    monkeypatch.setattr(memory, "MEMBERSHIP", membership)
+    control_groups("0::/\n")
     assert available(CPU) == 0
 
 

@@ -167,7 +167,7 @@ def make_run(label="default run", *, models=tuple(SKILL), sets=None, specs=SPECS
         results=results,
         cells=cells,
         models=cards(models),
-        test_sets=[test_set_card(name, *counts) for name, counts in sets.items()],
+        test_sets=[card_of_set(name, *counts) for name, counts in sets.items()],
         protocols=PROTOCOLS,
         thumbnail=Thumbnails(),
     )
@@ -325,7 +325,7 @@ def beside_published():
     return run
 
 
-def test_set_card(name, tampered, authentic):
+def card_of_set(name, tampered, authentic):
     return {
         "name": name,
         "title": {"builtin": "Built-in demonstration set"}.get(name, f"{name.title()} photographs"),
