@@ -17,6 +17,7 @@ from models.mpc.losses import VARIANTS, VIEWS
 
 FOLDER = Path(__file__).parent / "recipes"
 STAGES = ("contrast", "head", "supervised")
+INITIAL = ("random", "forensic")
 PRECISIONS = ("float32", "bfloat16", "float16")
 OPTIMIZERS = ("adamw", "adam")
 SCHEDULES = ("linear", "plateau", "cosine")
@@ -29,11 +30,14 @@ class RecipeError(ValueError):
 @dataclass(frozen=True)
 class Network:
     """backbone, head: as in `models.mpc.network.MPC`. drop_path: the randomness that makes the views of stage 1.
+    initial: the encoder's first values, where no --start replaces them: "random", or "forensic", half of the first
+    kernels blind to what is constant or changes evenly, and shortcuts that start as the identity (`models.mpc.start`).
     input_size: side in pixels of the square that photos are resized to when the network is applied."""
 
     backbone: str = "small"
     head: str = "catnet"
     drop_path: float = 0.2
+    initial: str = "random"
     input_size: int = 512
 
 
@@ -224,6 +228,7 @@ def _check(recipe: Recipe) -> None:
     choices = {
         "network.backbone": (recipe.network.backbone, BACKBONES),
         "network.head": (recipe.network.head, HEADS),
+        "network.initial": (recipe.network.initial, INITIAL),
         "contrast.variant": (recipe.contrast.variant, VARIANTS),
         "head.backbone_mode": (recipe.head.backbone_mode, ("released", "eval")),
         "head.encoder": (recipe.head.encoder, ("last", "best")),

@@ -16,12 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models import WeightsError
 from models.checkpoint import read_checkpoint
 from models.inert import read_tensors
-from models.mpc.backbone import VARIANTS, HRFormer
+from models.mpc.backbone import (
+    VARIANTS,
+    Bottleneck,
+    FeedForward,
+    HighResolutionModule,
+    HRFormer,
+    WindowAttention,
+)
 
 CONTAINER = "model"
 PREFIXES = ("", "module.", "backbone.", "encoder.", "module.encoder.")
@@ -80,6 +87,49 @@ def read_start(path: str | os.PathLike, backbone: str) -> Start:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     fresh, left = (tuple(name for name in names if name not in taken) for names in (shapes, found))
     return Start(path.name, digest, taken, fresh, left)
+
+
+def forensic_start(encoder: HRFormer) -> None:
+    """First values with which an encoder without ImageNet weights learns within hundreds of steps to see noise."""
+    blind_to_content(encoder)
+    begin_with_shortcuts(encoder)
+
+
+@torch.no_grad()
+def begin_with_shortcuts(encoder: HRFormer) -> None:
+    """Let every residual branch begin at zero, and every exchange between the scales at a tenth.
+
+    As they are made, each of 28 branches a scale adds about as much as what it is added to, and the stem's signal
+    drowns. With zeros (Goyal et al. 2017, arXiv 1706.02677, section 5.1) the network begins as its stem, transitions
+    and projections, and grows deeper as it learns.
+    """
+    for module in encoder.modules():
+        if isinstance(module, FeedForward):
+            module.norm3.weight.zero_()
+        elif isinstance(module, Bottleneck):
+            module.bn3.weight.zero_()
+        elif isinstance(module, WindowAttention):
+            module.out_proj.weight.zero_()
+        elif isinstance(module, HighResolutionModule):
+            for exchange in (part for parts in module.fuse_layers for part in parts if part is not None):
+                [*(m for m in exchange.modules() if isinstance(m, nn.BatchNorm2d))][-1].weight.fill_(0.1)
+
+
+@torch.no_grad()
+def blind_to_content(encoder: HRFormer) -> None:
+    """Make the first half of the first convolution's kernels blind to intensities that are constant or change evenly.
+
+    What is left of a photo in their outputs is noise, compression, interpolation and edges, which is what tells
+    cameras and edits apart; a network that starts from random kernels must first find out (Bayar and Stamm, IEEE TIFS
+    2018, hold such kernels fixed to that; here they are only started so). Each 3 x 3 plane loses its projections on 1,
+    x and y. The rest is enlarged tenfold: the batch normalization that follows must not take it for rounding errors.
+    """
+    kernels = encoder.conv1.weight[: len(encoder.conv1.weight) // 2]
+    ramp = torch.arange(3.0, device=kernels.device) - 1
+    smooth = torch.stack([torch.ones(3, 3), ramp.expand(3, 3), ramp[:, None].expand(3, 3)]).flatten(1).to(kernels)
+    smooth = smooth / smooth.norm(dim=1, keepdim=True)  # the three are orthogonal
+    planes = kernels.flatten(2)
+    kernels.copy_(10 * (planes - planes @ smooth.T @ smooth).view_as(kernels))
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:

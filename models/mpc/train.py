@@ -38,7 +38,7 @@ from models.mpc.network import MPC
 from models.mpc.parallel import Processes, alone, joined_processes
 from models.mpc.recipe import STAGES, Recipe, Stage, differences, learning_rate, read_recipe
 from models.mpc.sets import Mixture, Pairs, PairSamples, open_pairs
-from models.mpc.start import Start, read_start
+from models.mpc.start import Start, forensic_start, read_start
 
 TWO_STAGES = ("contrast", "head")  # MPC; the stage "supervised" stands alone
 EARLIER = {"contrast": (), "head": ("contrast",), "supervised": ()}  # what a stage builds on
@@ -370,7 +370,11 @@ class Training:
 
     def _fresh_network(self) -> MPC:
         torch.manual_seed(self.recipe.seed)
-        return MPC(self.recipe.network.backbone, self.recipe.network.head, self.recipe.network.drop_path)
+        chosen = self.recipe.network
+        network = MPC(chosen.backbone, chosen.head, chosen.drop_path)
+        if chosen.initial == "forensic":
+            forensic_start(network.encoder)
+        return network
 
     def _step(self, stage: str, settings: Stage, step: int, state: State, batch: dict) -> tuple[float, dict]:
         """One optimizer step. Returns the loss and its parts (of this process's share of the batch)."""

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from models import WeightsError
-from models.mpc.backbone import HRFormer
-from models.mpc.start import read_start
+from models.mpc.backbone import HRFormer, TransformerBlock
+from models.mpc.start import begin_with_shortcuts, blind_to_content, read_start
 
 # Of the classification network in HRNet/HRFormer (cls/models/hrt.py): number of tensors of each part.
 OFFICIAL_HEAD = {"incre_modules": 96, "downsamp_modules": 42, "final_layer": 7, "classifier": 2}
@@ -92,3 +92,42 @@ def test_wrong_files_are_told_apart(official, tmp_path):
     torch.save({"model": part}, other)
     with pytest.raises(WeightsError, match=rf"1 of {len(tensors)} tensors missing, first {list(tensors)[-1]}"):
         read_start(other, "tiny")
+
+
+def test_residual_kernels_see_texture_but_neither_constants_nor_ramps():
+    torch.manual_seed(0)
+    encoder = HRFormer("tiny")
+    before = encoder.conv1.weight.detach().clone()
+    blind_to_content(encoder)
+    after = encoder.conv1.weight.detach()
+    half = len(after) // 2
+    assert torch.equal(after[half:], before[half:])
+    row, column = torch.meshgrid(torch.arange(3.0), torch.arange(3.0), indexing="ij")
+    even = 0.3 + 0.02 * row - 0.05 * column
+    texture = torch.tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]])  # without mean and slope itself
+    for kernel, old in zip(after[:half], before[:half], strict=True):
+        for plane, was in zip(kernel, old, strict=True):
+            assert (plane * even).sum().item() == pytest.approx(0, abs=1e-5)
+            assert (plane * texture).sum().item() == pytest.approx(10 * (was * texture).sum().item(), abs=1e-4)
+
+
+def test_at_the_start_every_block_passes_its_input_on():
+    """Whatever reaches a transformer block or a bottleneck with an identity shortcut leaves it nearly unchanged."""
+    torch.manual_seed(1)
+    encoder = HRFormer("tiny").eval()
+    begin_with_shortcuts(encoder)
+    seen = []
+
+    def watch(module, inputs, output):
+        seen.append(((output - inputs[0]).abs().max() / inputs[0].abs().max()).item())
+
+    for module in encoder.modules():
+        if isinstance(module, TransformerBlock):
+            # the offsets of the last projection are what is left of the attention
+            torch.nn.init.zeros_(module.attn.attn.out_proj.bias)
+            module.register_forward_hook(watch)
+    encoder.layer1[1].register_forward_hook(watch)
+    with torch.no_grad():
+        encoder(torch.rand(1, 3, 64, 64))
+    assert len(seen) == 2 * (1 * 2 + 3 * 3 + 2 * 4) + 1
+    assert max(seen) < 1e-6

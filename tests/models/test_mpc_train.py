@@ -44,6 +44,7 @@ from models.mpc.log import LogError
 from models.mpc.network import MPC
 from models.mpc.recipe import FOLDER, Network, RecipeError, learning_rate, read_recipe
 from models.mpc.sets import PairSamples
+from models.mpc.start import forensic_start
 
 ROOT = Path(__file__).parents[2]
 # Half the depth of the smallest real one: what takes time here is the number of tensors, not their size.
@@ -176,6 +177,24 @@ def test_metrics_have_every_step_and_a_validation(trained):
         assert 0 <= float(row["val_auc"]) <= 1
         assert 0 <= float(row["val_f1"]) <= 1
     assert float(rows[0]["lr"]) == pytest.approx(5e-5)
+
+
+def test_the_recipe_decides_the_first_values(photo_folder, tmp_path):
+    """One step at a rate of nothing leaves what a training starts from."""
+    for initial in ("random", "forensic"):
+        recipe = tmp_path / f"{initial}.toml"
+        text = TINY.replace("drop_path = 0.3", f'drop_path = 0.3\ninitial = "{initial}"')
+        recipe.write_text(text.replace("warmup = 1\n", "warmup = 1\nlr = 1e-12\n"))
+        out = tmp_path / initial
+        assert run(photo_folder, out, recipe, "--stage", "contrast", "--steps", "1") == 0
+        torch.manual_seed(3)
+        encoder = MPC("micro", "catnet", 0.3).encoder
+        if initial == "forensic":
+            forensic_start(encoder)
+        found = state(out, "contrast")["network"]
+        for name, value in encoder.named_parameters():
+            assert found[f"encoder.{name}"] == pytest.approx(value.detach(), abs=1e-6), name
+        assert (found["encoder.layer1.0.bn3.weight"].abs().max() < 1e-6) == (initial == "forensic")
 
 
 def test_exported_network_is_the_average_in_half_precision(trained):
@@ -716,6 +735,7 @@ def test_shipped_recipe_is_complete_and_sensible():
         ("[data]\nphotos = 1.5", "data.photos is a share between 0 and 1, got 1.5"),
         ("[network]\nbackbone = 'large'", "network.backbone is 'large'; known: tiny, small, base"),
         ("[data]\nnative = 2", "data.native is a share between 0 and 1, got 2.0"),
+        ("[network]\ninitial = 'srm'", "network.initial is 'srm'; known: random, forensic"),
         ("[data]\nleast = 600", "data.least must be between 32 and data.frame"),
         ("head = 3", r"head is a table \(\[head\]\), not a value"),
         ("seed = ", "not a TOML file"),
