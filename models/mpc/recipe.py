@@ -30,15 +30,15 @@ class RecipeError(ValueError):
 @dataclass(frozen=True)
 class Network:
     """backbone, head: as in `models.mpc.network.MPC`. drop_path: the randomness that makes the views of stage 1.
+    input_size: side in pixels of the square that photos are resized to when the network is applied.
     initial: the encoder's first values, where no --start replaces them: "random", or "forensic", half of the first
-    kernels blind to what is constant or changes evenly, and shortcuts that start as the identity (`models.mpc.start`).
-    input_size: side in pixels of the square that photos are resized to when the network is applied."""
+    kernels blind to what is constant or changes evenly, and shortcuts that start as the identity (`models.mpc.start`)."""
 
     backbone: str = "small"
     head: str = "catnet"
     drop_path: float = 0.2
-    initial: str = "random"
     input_size: int = 512
+    initial: str = "random"
 
 
 @dataclass(frozen=True)
