@@ -32,7 +32,7 @@ class Network:
     """backbone, head: as in `models.mpc.network.MPC`. drop_path: the randomness that makes the views of stage 1.
     input_size: side in pixels of the square that photos are resized to when the network is applied.
     initial: the encoder's first values, where no --start replaces them: "random", or "forensic", half of the first
-    kernels blind to what is constant or changes evenly, and shortcuts that start as the identity (`models.mpc.start`)."""
+    kernels blind to what is constant or changes evenly, and branches that start at zero (`models.mpc.start`)."""
 
     backbone: str = "small"
     head: str = "catnet"
