@@ -1,4 +1,4 @@
-"""An HRFormer that was trained on ImageNet as the start of stage 1, e.g. `hrt_base.pth`.
+"""What stage 1 starts from: an HRFormer that was trained on ImageNet, e.g. `hrt_base.pth`, or first values of our own.
 
 The official classification checkpoints (HRNet/HRFormer, folder `cls`) hold the network under "model", beside the
 optimizer and a configuration object. They name the tensors of the body as our encoder does; their classification head
@@ -99,9 +99,9 @@ def forensic_start(encoder: HRFormer) -> None:
 def begin_with_shortcuts(encoder: HRFormer) -> None:
     """Let every residual branch begin at zero, and every exchange between the scales at a tenth.
 
-    As they are made, each of 28 branches a scale adds about as much as what it is added to, and the stem's signal
-    drowns. With zeros (Goyal et al. 2017, arXiv 1706.02677, section 5.1) the network begins as its stem, transitions
-    and projections, and grows deeper as it learns.
+    As they are made, each of 28 branches (of the finest scale; HRFormer-Small) adds about as much as what it is added
+    to, and the stem's signal drowns. With zeros (Goyal et al. 2017, arXiv 1706.02677, section 5.1) the network begins
+    as its stem, transitions and projections, and grows deeper as it learns.
     """
     for module in encoder.modules():
         if isinstance(module, FeedForward):
