@@ -285,11 +285,16 @@ def _region(rgb: np.ndarray, segments: np.ndarray | None, rng: np.random.Generat
 
 
 def _object(segments: np.ndarray, rng: np.random.Generator, area: float) -> np.ndarray | None:
-    """The segment whose size is nearest to `area`, of a few drawn at random; None where none has a sensible size."""
+    """The segment whose size is nearest to `area`, of a few drawn at random; None where none has a sensible size.
+
+    Drawn are those that do not touch the photo's border, where there are some: forgers move things, not the sky.
+    """
     labels, counts = np.unique(segments, return_counts=True)
     fits = [i for i in range(len(labels)) if AREA[0] <= counts[i] / segments.size <= AREA[1]]
     if not fits:
         return None
+    border = np.concatenate([segments[[0, -1]].ravel(), segments[:, [0, -1]].ravel()])
+    fits = [i for i in fits if labels[i] not in border] or fits
     drawn = rng.choice(fits, size=min(3, len(fits)), replace=False)
     best = min(drawn, key=lambda i: abs(np.log(counts[i] / segments.size / area)))
     mask = (segments == labels[best]).astype(np.uint8)

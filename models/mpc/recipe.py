@@ -56,6 +56,18 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Teaching:
+    """A teacher (`models.mpc.teacher`) for the stages with labels, "supervised" and "head"; not in MPC.
+
+    samples: forgeries of training photos that it learns from before such a stage begins, presented as the stage's own
+    are; 0: no teacher. weight: of the mean squared difference to its log-odds, which is added to the loss.
+    """
+
+    samples: int = 0
+    weight: float = 0.125
+
+
+@dataclass(frozen=True)
 class Stage:
     """What both stages have. crop: side of the training samples in pixels, a multiple of 32. batch: samples a step, of
     all processes together.
@@ -124,8 +136,8 @@ class HeadStage(ClassifierStage):
 class Recipe:
     """One training. seed decides weights, forgeries, their order and every random draw.
 
-    contrast and head are MPC's two stages; supervised is what is trained instead of both to compare with: encoder and
-    head together, from the start.
+    contrast and head are MPC's two stages; supervised is what is trained instead of both to compare with, or before
+    them as their start: encoder and head together. teacher: for both stages that have labels.
     """
 
     seed: int = 0
@@ -134,6 +146,7 @@ class Recipe:
     contrast: ContrastStage = field(default_factory=ContrastStage)
     head: HeadStage = field(default_factory=HeadStage)
     supervised: ClassifierStage = field(default_factory=ClassifierStage)
+    teacher: Teaching = field(default_factory=Teaching)
 
     def stage(self, name: str) -> ContrastStage | HeadStage | ClassifierStage:
         """The settings of the stage "contrast", "head" or "supervised"."""
@@ -274,6 +287,8 @@ def _check(recipe: Recipe) -> None:
     for name in ("head", "supervised"):
         if recipe.stage(name).calibration < 0:
             raise RecipeError(f"{name}.calibration is a number of forgeries, got {recipe.stage(name).calibration}")
+    if recipe.teacher.samples < 0 or recipe.teacher.weight <= 0:
+        raise RecipeError("teacher.samples is a number of forgeries, 0 for no teacher, and teacher.weight is positive")
     if recipe.contrast.temperature <= 0 or recipe.contrast.samples < 2:
         raise RecipeError("contrast.temperature must be positive and contrast.samples at least 2")
 

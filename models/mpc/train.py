@@ -39,6 +39,7 @@ from models.mpc.parallel import Processes, alone, joined_processes
 from models.mpc.recipe import STAGES, Recipe, Stage, differences, learning_rate, read_recipe
 from models.mpc.sets import Mixture, Pairs, PairSamples, open_pairs
 from models.mpc.start import Start, forensic_start, read_start
+from models.mpc.teacher import Taught, Teacher
 
 TWO_STAGES = ("contrast", "head")  # MPC; the stage "supervised" stands alone
 EARLIER = {"contrast": (), "head": ("contrast",), "supervised": ()}  # what a stage builds on
@@ -48,6 +49,7 @@ STREAMS = {
     "validation": 3,
     "calibration": 4,
     "supervised": 1,
+    "teacher": 5,
 }  # part of the seed: each draws forgeries of its own, but for the two that are alternatives and see the same ones
 PAIRS = 1  # likewise: pairs are not presented by the random numbers of forgeries
 LAST, BEST = "mpc.safetensors", "mpc_best.safetensors"
@@ -380,7 +382,7 @@ class Training:
         """One optimizer step. Returns the loss and its parts (of this process's share of the batch)."""
         torch.manual_seed(_step_seed(self.recipe.seed, stage, step, self.processes.rank))
         images = batch["image"].to(self.device, non_blocking=True).float() / 255
-        mask = batch["mask"].to(self.device, non_blocking=True)
+        targets = {name: batch[name].to(self.device, non_blocking=True) for name in ("mask", "belief") if name in batch}
         state.network.train()
         if stage == "head" and settings.backbone_mode == "eval":
             state.network.encoder.eval()
@@ -388,7 +390,7 @@ class Training:
             self.processes.share_statistics(state.network.encoder)
         half = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(settings.precision)
         autocast = torch.autocast(self.device.type, half or torch.bfloat16, enabled=half is not None)
-        loss, terms = getattr(self, f"_{stage}_loss")(settings, state, images, mask, autocast)
+        loss, terms = getattr(self, f"_{stage}_loss")(settings, state, images, targets, autocast)
         scaler, optimizer = state.scaler, state.optimizer
         diverged = scaler.get_scale() < LEAST_SCALE if scaler.is_enabled() else not torch.isfinite(loss)
         if diverged:
@@ -402,14 +404,14 @@ class Training:
         scaler.update()
         return loss.item(), terms
 
-    def _contrast_loss(self, settings, state: State, images, mask, autocast) -> tuple[torch.Tensor, dict]:
+    def _contrast_loss(self, settings, state: State, images, targets, autocast) -> tuple[torch.Tensor, dict]:
         twice = "modality" in settings.views
         with autocast:  # both passes in one batch: stochastic depth is drawn per sample
             features = state.parallel(torch.cat([images, images]) if twice else images)
         contrast = pixel_contrast(
             [scale[: len(images)] for scale in features],
             features[0][len(images) :] if twice else None,
-            mask,
+            targets["mask"],
             variant=settings.variant,
             views=settings.views,
             temperature=settings.temperature,
@@ -417,17 +419,26 @@ class Training:
         )
         return contrast.loss, {name: round(value, 4) for name, value in contrast.terms.items()}
 
-    def _head_loss(self, settings, state: State, images, mask, autocast) -> tuple[torch.Tensor, dict]:
+    def _head_loss(self, settings, state: State, images, targets, autocast) -> tuple[torch.Tensor, dict]:
         with autocast:
             with torch.no_grad():
                 fused = state.network.fuse(state.network.encoder(images))
             logits = state.parallel(fused)[:, 0].float()
-        return focal_loss(logits, labels_at(mask, logits.shape[1:]), settings.alpha, settings.gamma), {}
+        return self._classification_loss(settings, logits, targets)
 
-    def _supervised_loss(self, settings, state: State, images, mask, autocast) -> tuple[torch.Tensor, dict]:
+    def _supervised_loss(self, settings, state: State, images, targets, autocast) -> tuple[torch.Tensor, dict]:
         with autocast:
             logits = state.parallel(images)[:, 0].float()
-        return focal_loss(logits, labels_at(mask, logits.shape[1:]), settings.alpha, settings.gamma), {}
+        return self._classification_loss(settings, logits, targets)
+
+    def _classification_loss(self, settings, logits: torch.Tensor, targets: dict) -> tuple[torch.Tensor, dict]:
+        """logits: (B, h, w). targets: "mask", and "belief" where there is a teacher."""
+        loss = focal_loss(logits, labels_at(targets["mask"], logits.shape[1:]), settings.alpha, settings.gamma)
+        if "belief" not in targets:
+            return loss, {}
+        belief = targets["belief"]
+        gap = F.mse_loss(F.adaptive_avg_pool2d(logits, belief.shape[1:]), belief)
+        return loss + self.recipe.teacher.weight * gap, {"teacher": round(gap.item(), 4)}
 
     @torch.inference_mode()
     def _validate(self, stage: str, network: MPC) -> tuple[float, float]:
@@ -477,8 +488,11 @@ class Training:
         size, share = settings.batch, self.processes.share(settings.batch)
         how = self._presentation(settings)
         first = self.processes.rank * share
+        samples = self._samples(self.photos, self.pairs, stage, how, settings.steps * size)
+        if stage != "contrast" and self.recipe.teacher.samples:
+            samples = Taught(samples, self._teacher(how))
         loader = DataLoader(
-            self._samples(self.photos, self.pairs, stage, how, settings.steps * size),
+            samples,
             batch_sampler=[range(k * size + first, k * size + first + share) for k in range(done, settings.steps)],
             num_workers=self.workers,
             prefetch_factor=3 if self.workers else None,
@@ -486,6 +500,14 @@ class Training:
             worker_init_fn=_start_worker if self.workers else None,
         )
         return iter(loader)
+
+    def _teacher(self, how: Presentation) -> Teacher:
+        """A teacher that learned from training samples presented as told: the same one each time, so none is kept."""
+        count = self.recipe.teacher.samples
+        if self.processes.first:
+            print(f"the teacher learns from {count:,} forgeries (a resumed training repeats it)", file=sys.stderr)
+        samples = self._samples(self.photos, self.pairs, "teacher", how, count)
+        return Teacher().fit(samples, self.workers, _start_worker)
 
     def _file(self, stage: str) -> Path:
         return self.out / f"{stage}.pt"
