@@ -18,6 +18,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
 CELL = 8  # pixels
 LEAST_ENERGY = 0.05  # grey levels; below it, differences in energy say nothing
@@ -131,12 +132,19 @@ class Teacher:
         )  # fmt: skip
 
     def fit(self, samples: Dataset, workers: int = 0, worker_init=None) -> Teacher:
-        """Learn from samples as `forgeries.Forgeries` gives them. workers: processes that make them."""
+        """Learn from samples as `forgeries.Forgeries` gives them. workers: processes that make them.
+
+        Raises ValueError where all cells are forged, or none is.
+        """
         loader = DataLoader(
             _Cells(samples), batch_size=None, num_workers=workers, worker_init_fn=worker_init if workers else None
         )
-        values, forged = zip(*((v.numpy(), f.numpy()) for v, f in loader), strict=True)
-        self._trees.fit(np.concatenate(values), np.concatenate(forged))
+        seen = tqdm(loader, desc="teacher", unit="forgery", disable=None, mininterval=1.0)
+        values, forged = zip(*((v.numpy(), f.numpy()) for v, f in seen), strict=True)
+        truth = np.concatenate(forged)
+        if truth.all() or not truth.any():
+            raise ValueError(f"{len(samples)} forgeries hold {'only' if truth.any() else 'no'} forged cells")
+        self._trees.fit(np.concatenate(values), truth)
         return self
 
     def log_odds(self, rgb: np.ndarray) -> np.ndarray:

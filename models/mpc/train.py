@@ -507,7 +507,10 @@ class Training:
         if self.processes.first:
             print(f"the teacher learns from {count:,} forgeries (a resumed training repeats it)", file=sys.stderr)
         samples = self._samples(self.photos, self.pairs, "teacher", how, count)
-        return Teacher().fit(samples, self.workers, _start_worker)
+        try:
+            return Teacher().fit(samples, self.workers, _start_worker)
+        except ValueError as error:
+            raise TrainingError(f"no teacher: {error}; raise teacher.samples in the recipe") from error
 
     def _file(self, stage: str) -> Path:
         return self.out / f"{stage}.pt"

@@ -140,6 +140,19 @@ def test_objects_of_a_segmentation_are_cut_out(photos, calls, monkeypatch):
     assert 0.3 < np.mean(used) < 0.8  # the others are shapes, or follow edges of the photo
 
 
+def test_things_are_cut_out_rather_than_what_the_photo_ends_with():
+    """A segment that touches the border is taken only where there is no other."""
+    labels = np.zeros((100, 120), int)
+    labels[:30], labels[50:70, 40:70], labels[80:95, 90:110], labels[60:90, :20] = 1, 2, 3, 4
+    inside = [labels == k for k in (2, 3)]
+    for k in range(20):
+        mask = forgeries._object(labels, np.random.default_rng(k), 0.3)
+        assert max((mask & region).sum() / (mask | region).sum() for region in inside) > 0.98
+    labels[np.isin(labels, (2, 3))] = 0
+    mask = forgeries._object(labels, np.random.default_rng(0), 0.3)
+    assert (mask == (labels == 1)).mean() > 0.98
+
+
 def test_the_augmentation_has_the_released_scripts_probabilities(photos, calls, monkeypatch):
     """Source: the albumentations pipeline of the authors' mydatasets.py."""
     seen = Counter()

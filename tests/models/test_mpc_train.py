@@ -369,6 +369,64 @@ def test_supervised_training_sees_the_same_forgeries_and_moves_the_whole_network
     assert run(photo_folder, tmp_path / "supervised", recipe, "--stage", "supervised", "--resume") == 0
 
 
+TAUGHT = (
+    TINY.replace("crop = 32\nlr = 1e-3", "crop = 64\nlr = 1e-3")
+    + """
+[supervised]
+steps = 3
+batch = 2
+crop = 64
+gamma = 0.0
+[teacher]
+samples = 12
+weight = 0.5
+"""
+)
+
+
+def test_a_teacher_is_imitated_besides_the_masks(photo_folder, tmp_path, monkeypatch):
+    """The loss has both parts, in both stages that have labels; the teacher is as good as new after a resume."""
+    recipe = tmp_path / "taught.toml"
+    recipe.write_text(TAUGHT)
+    logits, truths = [], []
+
+    def watched(self, settings, found, targets):
+        logits.append(found.detach().clone())
+        truths.append({name: value.clone() for name, value in targets.items()})
+        return original(self, settings, found, targets)
+
+    original = train.Training._classification_loss
+    monkeypatch.setattr(train.Training, "_classification_loss", watched)
+    assert run(photo_folder, tmp_path / "out", recipe, "--stage", "supervised") == 0
+    rows = metrics(tmp_path / "out")
+    assert len(rows) == len(logits) == 3
+    for row, found, truth in zip(rows, logits, truths, strict=True):
+        cells = found.view(2, 8, 2, 8, 2).mean((2, 4))  # 16 x 16 logits, 8 x 8 cells
+        gap = ((cells - truth["belief"]) ** 2).mean().item()
+        likelihood = torch.where(truth["mask"][:, ::4, ::4], found.sigmoid(), 1 - found.sigmoid()).log()
+        assert json.loads(row["terms"])["teacher"] == pytest.approx(gap, abs=1e-3)
+        assert float(row["loss"]) == pytest.approx(-0.5 * likelihood.mean().item() + 0.5 * gap, rel=1e-3)
+    assert len({truth["belief"].sum().item() for truth in truths}) == 3
+    monkeypatch.undo()
+    assert run(photo_folder, tmp_path / "parts", recipe, "--stage", "supervised", "--steps", "1") == 0
+    assert run(photo_folder, tmp_path / "parts", recipe, "--stage", "supervised", "--resume") == 0
+    assert metrics(tmp_path / "parts")[1]["terms"] == rows[1]["terms"]
+    once, twice = (state(tmp_path / name, "supervised")["network"] for name in ("out", "parts"))
+    assert all(torch.equal(once[k], twice[k]) for k in once)
+    recipe.write_text(TAUGHT.replace("samples = 12", "samples = 13"))
+    with pytest.raises(train.TrainingError, match=r"another recipe \(teacher.samples: here 13, there 12\)"):
+        run(photo_folder, tmp_path / "out", recipe, "--stage", "supervised", "--resume")
+
+
+def test_the_head_is_taught_and_the_contrast_is_not(photo_folder, tmp_path):
+    recipe = tmp_path / "taught.toml"
+    recipe.write_text(TAUGHT)
+    assert run(photo_folder, tmp_path / "out", recipe) == 0
+    terms = {row["stage"]: json.loads(row["terms"]) for row in metrics(tmp_path / "out")}
+    assert "teacher" in terms["head"]
+    assert "teacher" not in terms["contrast"]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there_is_a_clear_error(photo_folder, recipe_file, tmp_path):
     with pytest.raises(DeviceError, match=r"'cuda' was asked for.*use --device cpu"):
@@ -736,6 +794,8 @@ def test_shipped_recipe_is_complete_and_sensible():
         ("[network]\nbackbone = 'large'", "network.backbone is 'large'; known: tiny, small, base"),
         ("[data]\nnative = 2", "data.native is a share between 0 and 1, got 2.0"),
         ("[network]\ninitial = 'srm'", "network.initial is 'srm'; known: random, forensic"),
+        ("[teacher]\nsamples = -1", "teacher.samples is a number of forgeries, 0 for no teacher, and teacher.weight"),
+        ("[teacher]\nweight = 0", "teacher.samples is a number of forgeries, 0 for no teacher, and teacher.weight"),
         ("[data]\nleast = 600", "data.least must be between 32 and data.frame"),
         ("head = 3", r"head is a table \(\[head\]\), not a value"),
         ("seed = ", "not a TOML file"),
