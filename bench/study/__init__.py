@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--photos", type=Path, help="folder of authentic photos; needed while something is untrained")
     parser.add_argument("--out", type=Path, help=f"folder of the study (default: {DEFAULT_ROOT}/NAME)")
     parser.add_argument("--recipe", help="TOML file or name of a shipped recipe instead of the study's own")
+    parser.add_argument("--start", type=Path, metavar="FILE", help="checkpoint that every encoder starts from")
     parser.add_argument("--data", help="held-back and what `bench run` knows, joined by commas (default: the study's)")
     parser.add_argument("--perturbations", help="grid or specs (default: the study's)")
     parser.add_argument("--limit", type=_positive, help="at most this many tampered images of each test set")
@@ -48,7 +49,7 @@ def main(args: argparse.Namespace) -> int:
     study = read_study(args.study)
     recipe = Path(args.recipe).name if args.recipe else "the study's"
     out = args.out or DEFAULT_ROOT / study.name
-    trainings = plan_trainings(study, out / "trainings", args.recipe)
+    trainings = plan_trainings(study, out / "trainings", args.recipe, args.start)
     missing = [training for training in trainings if not training.finished()]
     print(f"{study.name}: {len(trainings) - len(missing)} of {len(trainings)} networks are trained", file=sys.stderr)
     if missing and args.photos is None:

@@ -25,6 +25,7 @@ from bench.study.verdict import judge
 from models.mpc.feature_space import arrangement, embedding, sample_pixels, settle_statistics
 from models.mpc.network import MPC
 from models.mpc.recipe import STAGES, Recipe
+from models.mpc.start import read_start
 from reports.study import Embedding, StudyView, write
 
 __all__ = ["describe", "outcome", "write"]
@@ -61,7 +62,7 @@ def describe(study: Study, trainings: list[Training], test_sets: list[TestSet], 
         facts=_facts(study, trainings, compared, about),
         limits=_limits(study, about, trainings[0].recipe),
         recipe=toml({k: v for k, v in trainings[0].table.items() if k not in ("seed", "supervised")}),
-        command=_command(study, about),
+        command=_command(study, trainings[0], about),
         published={"source": study.published.source, "columns": study.published.columns} if printed else {},
     )
 
@@ -93,15 +94,19 @@ def outcome(view: StudyView) -> dict:
 def feature_space(
     study: Study, trainings: list[Training], test_sets: list[TestSet], device: str
 ) -> tuple[pd.DataFrame, list[Embedding]]:
-    """How a network with random weights and every trained one arrange pixels of forgeries that none has seen (the
-    first test set, where the held-back ones are not asked for): one row a network, and the pictures of three."""
+    """How the network that all begin with (random weights, or those of --start) and every trained one arrange pixels
+    of forgeries that none has seen (the first test set, where the held-back ones are not asked for): one row a network,
+    and the pictures of three."""
     shown = next((t for t in test_sets if t.name == HELD_BACK), test_sets[0])
     photos = [(read_image(s.image).rgb, shown.read_mask(s)) for s in limited(shown.samples, FEATURE_PHOTOS)]
     first = trainings[0].recipe
     side = first.network.input_size
     torch.manual_seed(first.seed)
     untrained = MPC(first.network.backbone, first.network.head, first.network.drop_path)
-    settle_statistics(untrained, photos, side)
+    if trainings[0].start:
+        read_start(trainings[0].start, first.network.backbone).apply(untrained.encoder)
+    else:
+        settle_statistics(untrained, photos, side)
     pictured = {trainings[0].name: f"after contrast, {study.variant(study.reference).label}"}
     for variant in study.variants:
         if not variant.views:
@@ -114,7 +119,8 @@ def feature_space(
         if picture:
             embeddings.append(Embedding(picture, *embedding(pixels)))
 
-    look("untrained", untrained, "untrained")
+    name = "start" if trainings[0].start else "untrained"
+    look(name, untrained, name)
     for training in trainings:
         network = models.build("mpc", weights=training.weights, device=device).network.cpu()
         look(training.name, network, pictured.get(training.name))
@@ -150,7 +156,7 @@ def _facts(study: Study, trainings: list[Training], compared: pd.DataFrame, abou
     hours = sum(sum(record["seconds"].values()) for record in records) / 3600
     return {
         "Network": f"MPC with HRFormer-{recipe.network.backbone.capitalize()}, head {recipe.network.head}, applied at "
-        f"{recipe.network.input_size} x {recipe.network.input_size}; random start, no ImageNet weights",
+        f"{recipe.network.input_size} x {recipe.network.input_size}; {_start(trainings[0])}",
         "Photos": f"{first['photos'][0]} trained on, {first['photos'][1]} held back; forgeries made on the fly",
         "Steps, every variant": f"{contrast.steps} of contrast and {head.steps} of the head, or {_steps(recipe)} of "
         "cross-entropy",
@@ -167,6 +173,12 @@ def _facts(study: Study, trainings: list[Training], compared: pd.DataFrame, abou
         f"{first['revision'][:12]}, evaluated at {about['revision'][:12]}",
         "Licence": "the networks inherit the terms of the photos; they served this comparison and are not shipped",
     }
+
+
+def _start(training: Training) -> str:
+    if training.origin:
+        return f"every encoder starts from {training.origin['file']} (SHA-256 {training.origin['sha256'][:12]})"
+    return f"{training.recipe.network.initial} start, no ImageNet weights"
 
 
 def _limits(study: Study, about: dict, recipe: Recipe) -> tuple[str, ...]:
@@ -193,10 +205,12 @@ def _limits(study: Study, about: dict, recipe: Recipe) -> tuple[str, ...]:
     return tuple(limits)
 
 
-def _command(study: Study, about: dict) -> str:
+def _command(study: Study, training: Training, about: dict) -> str:
     words = ["python -m bench study", study.name, "--photos PHOTOS"]
     if about["request"]["recipe"] != "the study's":
         words.append(f"--recipe {about['request']['recipe']}")
+    if training.start:
+        words.append(f"--start {training.start.name}")
     if about["request"]["data"] != study.data:
         words.append(f"--data {about['request']['data']}")
     if about["request"]["perturbations"] != study.perturbations:

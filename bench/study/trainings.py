@@ -28,12 +28,16 @@ RARELY = ["--validate-every", 10**9, "--validation-samples", 16]  # after the la
 
 @dataclass(frozen=True)
 class Training:
-    """One network of a study: a variant with a seed, and the folder it is trained in."""
+    """One network of a study: a variant with a seed, and the folder it is trained in.
+
+    start: checkpoint that the encoder starts from; None: the recipe's first values.
+    """
 
     variant: Variant
     seed: int
     folder: Path
     table: dict
+    start: Path | None = None
 
     @property
     def name(self) -> str:
@@ -54,6 +58,13 @@ class Training:
         """The complete recipe. Raises RecipeError."""
         return make_recipe(self.table)
 
+    @cached_property
+    def origin(self) -> dict[str, str] | None:
+        """Name and SHA-256 of the file that the encoder starts from."""
+        if self.start is None:
+            return None
+        return {"file": self.start.name, "sha256": hashlib.sha256(self.start.read_bytes()).hexdigest()}
+
     def write_recipe(self) -> Path:
         """Write `recipe.toml` into the folder; what `bench train` is given."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -62,11 +73,14 @@ class Training:
         return file
 
     def finished(self) -> bool:
-        """Whether the network is there. Raises StudyError where it was trained by another recipe."""
+        """Whether the network is there. Raises StudyError where it was trained by another recipe or start."""
         record = self.record()
         if record is None or not self.weights.is_file():
             return False
-        here, there = _flat(self.table), _flat(record["table"])
+        here, there = (
+            _flat(table | {"--start": (start or {}).get("sha256", "none")})
+            for table, start in ((self.table, self.origin), (record["table"], record.get("start")))
+        )
         changed = [
             f"{key}: here {here.get(key, 'absent')}, there {there.get(key, 'absent')}"
             for key in sorted({*here, *there})
@@ -88,6 +102,7 @@ class Training:
             "table": self.table,
             "recipe": dataclasses.asdict(self.recipe),
             "stage": self.stage,
+            "start": self.origin,
             "photos": [len(side) for side in photos],
             "photo_digest": photo_digest(photos[0]),
             "seconds": seconds,
@@ -110,16 +125,18 @@ class Training:
             raise StudyError(f"{file} is damaged ({error}); remove it, the same command goes on from there") from error
 
 
-def plan_trainings(study: Study, folder: Path, recipe: str | None = None) -> list[Training]:
+def plan_trainings(study: Study, folder: Path, recipe: str | None = None, start: Path | None = None) -> list[Training]:
     """Every training of a study below `folder`, the reference's first. recipe: a file or the name of a shipped recipe
-    that replaces the study's own.
+    that replaces the study's own. start: checkpoint that every encoder starts from, whatever the variant and the seed.
 
-    Raises RecipeError, and StudyError for a recipe under which the variants could not be compared.
+    Raises RecipeError, and StudyError for a recipe under which the variants could not be compared, or no such start.
     """
+    if start is not None and not start.is_file():
+        raise StudyError(f"{start}: no such file; --start wants the checkpoint of an HRFormer")
     table = study.recipe if recipe is None else _recipe_table(recipe)
     ordered = sorted(study.variants, key=lambda v: v.name != study.reference)
     trainings = [
-        Training(v, seed, folder / f"{v.name}-seed{seed}", _complete(table, v, seed))
+        Training(v, seed, folder / f"{v.name}-seed{seed}", _complete(table, v, seed), start)
         for v in ordered
         for seed in v.seeds
     ]
@@ -141,6 +158,8 @@ def train(training: Training, photos: Path, device: str, workers: int | None) ->
     words = ["--photos", photos, "--out", training.folder, "--recipe", training.write_recipe()]
     words += ["--stage", training.stage, "--device", device, "--resume"]
     words += ["--save-every", 50]
+    if training.start is not None:
+        words += ["--start", training.start]
     if all(training.recipe.stage(name).schedule == "linear" for name in STAGES):
         words += RARELY  # nothing depends on a validation
     if workers is not None:

@@ -1,6 +1,7 @@
 """Studies: what is trained and what is not trained again, comparisons against constructed truths, the verdict, and the
 whole command with a tiny network."""
 
+import hashlib
 import json
 import math
 
@@ -8,6 +9,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
@@ -20,7 +22,9 @@ from bench.study.findings import COMPARISONS, ENDPOINTS, comparisons, curves, de
 from bench.study.page import centre_auc
 from bench.study.trainings import plan_trainings
 from bench.study.verdict import HEADLINES, judge
+from models.checkpoint import save_checkpoint
 from models.mpc import train as mpc
+from models.mpc.network import MPC
 
 TINY = """
 title = "Does it matter?"
@@ -173,6 +177,38 @@ def test_a_network_of_another_recipe_is_not_taken_for_ours(finished, capsys):
     assert main(command(folder, None)) == 2
     assert "contrast.average: here 0.6, there 0.5" in capsys.readouterr().err
     (folder / "tiny.toml").write_text(TINY)
+
+
+def test_every_network_begins_with_the_start(study_file, photos, tmp_path, monkeypatch, finished, capsys):
+    network = MPC("tiny", "catnet")
+    file = tmp_path / "start.safetensors"
+    save_checkpoint(file, network, {"backbone": "tiny"})
+    given = []
+    monkeypatch.setattr(mpc, "main", lambda args: given.append(args.start) or 143)
+    words = ["study", str(study_file), "--out", str(tmp_path / "out"), "--photos", str(photos)]
+    assert main([*words, "--start", str(file)]) == 143
+    assert given == [str(file)]
+    assert main([*words, "--start", str(tmp_path / "absent.pth")]) == 2
+    assert "absent.pth: no such file; --start wants the checkpoint of an HRFormer" in capsys.readouterr().err
+    folder = finished[0]  # a study that began with the recipe's first values is not taken for one that did not
+    assert main(command(folder, None, "--start", str(file))) == 2
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert f"--start: here {digest}, there none" in capsys.readouterr().err
+
+
+def test_the_page_names_the_start_and_shows_it_as_what_was_before(photos, tmp_path):
+    file, study = tmp_path / "start.safetensors", tmp_path / "tiny.toml"
+    save_checkpoint(file, MPC("tiny", "catnet"), {"backbone": "tiny"})
+    study.write_text(TINY)
+    assert main(command(tmp_path, photos, "--start", str(file))) == 0
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    page = (tmp_path / "out" / "report" / "study.html").read_text()
+    assert f"every encoder starts from start.safetensors (SHA-256 {digest[:12]})" in page
+    assert "--start start.safetensors" in page
+    record = json.loads((tmp_path / "out" / "trainings" / "mpc-seed1" / "trained.json").read_text())
+    assert record["start"] == {"file": "start.safetensors", "sha256": digest}
+    state = torch.load(tmp_path / "out" / "trainings" / "mpc-seed1" / "contrast.pt", weights_only=True)
+    assert state["start"]["sha256"] == digest
 
 
 # ------------------------------------------------------------------------------------------------------- the design
