@@ -60,7 +60,7 @@ class MPCLocalizer(Localizer):
     paper=PAPER,
     year=2025,
     summary="Contrastive pre-training of pixels from three views, then a classifier on the fused scales; "
-    "trained on forgeries synthesised from photos, see models/mpc/weights/mpc_small.md",
+    "here from a start with a teacher, on forgeries synthesised from photos, see models/mpc/weights/mpc_small.md",
 )
 class MPCSmall(MPCLocalizer):
     """The checkpoint in models/mpc/weights, whose config names backbone, head and input size.

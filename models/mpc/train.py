@@ -2,7 +2,7 @@
 
     python -m bench train mpc --photos DIR --out DIR [--recipe small] [--stage contrast|head|both] [--resume]
 
-Or, to compare with, the whole network by cross-entropy from the start: --stage supervised.
+Or, to compare with or to start from, the whole network by cross-entropy: --stage supervised.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ recipe
   (their text where it differs). It holds every choice that decides the result: network, data, and for each stage
   steps, batch, crop, optimizer, rate and its schedule, precision (float32, or autocast to bfloat16 or float16), loss.
   models/mpc/recipe.py explains each key. --start takes hrt_base.pth (ImageNet, from the HRFormer repository) for
-  backbone = "base"; it is read without executing code.
+  backbone = "base", or a network of --stage supervised (the first lines of small.toml); nothing in it is executed.
 
 what is written into --out
   contrast.pt, head.pt     or supervised.pt: last state of a stage for --resume, and its best network by held-back AUC
@@ -107,7 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", default="small", help="TOML file or name of a shipped recipe (default: small)")
     parser.add_argument("--steps", type=int, help="steps of each stage instead of the recipe's")
     parser.add_argument("--seed", type=int, help="seed instead of the recipe's")
-    parser.add_argument("--start", metavar="FILE", help="ImageNet HRFormer checkpoint (hrt_base.pth) to start from")
+    parser.add_argument("--start", metavar="FILE", help="HRFormer to start from: hrt_base.pth, or a trained network")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda (torchrun: one each) or cuda:N")
     parser.add_argument("--workers", type=int, help="processes that make forgeries (default: CPU cores - 1, 1 to 8)")
