@@ -66,11 +66,11 @@ data
   Held back for validation, and never trained on, is a share of the photos and of the sets' photos (data.held_back).
 
 recipe
-  A TOML file, or a shipped one: small (of the checkpoint in this repository), released (the authors' code), paper
-  (their text where it differs). It holds every choice that decides the result: network, data, and for each stage
+  A TOML file, or a shipped one: small-start and small (of the checkpoint in this repository), released (the authors'
+  code), paper (their text where it differs). It holds every choice that decides the result: network, data, and for each stage
   steps, batch, crop, optimizer, rate and its schedule, precision (float32, or autocast to bfloat16 or float16), loss.
   models/mpc/recipe.py explains each key. --start takes hrt_base.pth (ImageNet, from the HRFormer repository) for
-  backbone = "base", or a network of --stage supervised (the first lines of small.toml); nothing in it is executed.
+  backbone = "base", or a network of --stage supervised (as by small-start); nothing in it is executed.
 
 what is written into --out
   contrast.pt, head.pt     or supervised.pt: last state of a stage for --resume, and its best network by held-back AUC

@@ -769,6 +769,9 @@ def test_shipped_recipe_is_complete_and_sensible():
     assert recipe.network.backbone == "small"
     assert recipe.contrast.views == ("within", "scale", "modality")
     assert (recipe.head.alpha, recipe.head.gamma) == (0.5, 2.0)
+    start = read_recipe("small-start")
+    assert (start.network, start.data, start.teacher) == (recipe.network, recipe.data, recipe.teacher)
+    assert start.teacher.samples > 0
 
 
 @pytest.mark.parametrize(
