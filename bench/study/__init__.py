@@ -26,7 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--photos", type=Path, help="folder of authentic photos; needed while something is untrained")
     parser.add_argument("--out", type=Path, help=f"folder of the study (default: {DEFAULT_ROOT}/NAME)")
     parser.add_argument("--recipe", help="TOML file or name of a shipped recipe instead of the study's own")
-    parser.add_argument("--start", type=Path, metavar="FILE", help="checkpoint that every encoder starts from")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        metavar="FILE",
+        help="checkpoint that every encoder starts from (not of held-back photos)",
+    )
     parser.add_argument("--data", help="held-back and what `bench run` knows, joined by commas (default: the study's)")
     parser.add_argument("--perturbations", help="grid or specs (default: the study's)")
     parser.add_argument("--limit", type=_positive, help="at most this many tampered images of each test set")

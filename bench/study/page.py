@@ -60,7 +60,7 @@ def describe(study: Study, trainings: list[Training], test_sets: list[TestSet], 
         trainings=pd.DataFrame([_trained(training) for training in trainings]),
         embeddings=embeddings,
         facts=_facts(study, trainings, compared, about),
-        limits=_limits(study, about, trainings[0].recipe),
+        limits=_limits(study, about, trainings[0]),
         recipe=toml({k: v for k, v in trainings[0].table.items() if k not in ("seed", "supervised")}),
         command=_command(study, trainings[0], about),
         published={"source": study.published.source, "columns": study.published.columns} if printed else {},
@@ -181,8 +181,9 @@ def _start(training: Training) -> str:
     return f"{training.recipe.network.initial} start, no ImageNet weights"
 
 
-def _limits(study: Study, about: dict, recipe: Recipe) -> tuple[str, ...]:
+def _limits(study: Study, about: dict, training: Training) -> tuple[str, ...]:
     """What a reader must not conclude."""
+    recipe = training.recipe
     single = [v.label for v in study.variants if len(v.seeds) < 2]
     demonstrations = [t["title"] for t in about["test_sets"] if t["demonstration"]]
     limits = [
@@ -197,6 +198,11 @@ def _limits(study: Study, about: dict, recipe: Recipe) -> tuple[str, ...]:
         limits.append(
             f"Trained on crops of {largest} px and applied to photos of {recipe.network.input_size} px, whose middle "
             "is further from any border than a pixel of training ever was: what a network says depends on the position."
+        )
+    if training.start:
+        limits.append(
+            "All seeds begin with one checkpoint, so how much another one would change is not in any interval; and "
+            "which photos it was trained on is not known here: they must not be among the held-back ones."
         )
     if single:
         limits.append(f"One seed only: {', '.join(single)}. Their variance between seeds is taken from the others'.")

@@ -20,7 +20,7 @@ from bench.statistics import bootstrap_mean
 from models import Localizer, build
 from models.mpc.forgeries import forged_photo
 from models.mpc.log import read_rows
-from models.mpc.recipe import Stage
+from models.mpc.recipe import Stage, Teaching
 
 if TYPE_CHECKING:
     from models.mpc.train import Outcome, Training
@@ -54,7 +54,9 @@ def _facts(training: Training, stage: str, localizers: dict[Path, Localizer], li
         "Network": f'HRFormer-{recipe.network.backbone} encoder, "{recipe.network.head}" head, {millions:.1f} M '
         f"parameters; input {size} x {size}, probability of forgery at stride 4",
         **{f"`{file.name}`": _file(file, outcome) for file in localizers},
-        "Start": f"{outcome.start['file']}, SHA-256 `{outcome.start['sha256']}`" if outcome.start else "random weights",
+        "Start": f"{outcome.start['file']}, SHA-256 `{outcome.start['sha256']}`"
+        if outcome.start
+        else f"{recipe.network.initial} weights",
         "Seed": str(recipe.seed),
         "Data": "; ".join(_data(training)),
         "Licence of the data": "; ".join(_licences(training, licence)),
@@ -62,6 +64,7 @@ def _facts(training: Training, stage: str, localizers: dict[Path, Localizer], li
         if training.trained_on
         else "trained on no published set",
         **{f"Stage {name}": _stage(recipe.stage(name)) for name in stages},
+        **({"Teacher": _stage(recipe.teacher)} if recipe.teacher.samples else {}),
         "Hardware": _hardware(training),
         "Time": _times(training.out / "metrics.csv"),
         "Code": f"revision {provenance.revision() or 'unknown'}, torch {torch.__version__}; recipe: recipe.json",
@@ -97,7 +100,7 @@ def _licences(training: Training, licence: str) -> Iterator[str]:
         yield f"{test_set.name}: {test_set.licence or 'unknown'}"
 
 
-def _stage(stage: Stage) -> str:
+def _stage(stage: Stage | Teaching) -> str:
     return "; ".join(f"{key} {_plain(value)}" for key, value in dataclasses.asdict(stage).items())
 
 

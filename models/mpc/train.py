@@ -490,7 +490,7 @@ class Training:
         how = self._presentation(settings)
         first = self.processes.rank * share
         samples = self._samples(self.photos, self.pairs, stage, how, settings.steps * size)
-        if stage != "contrast" and self.recipe.teacher.samples:
+        if stage != "contrast" and self.recipe.teacher.samples and done < settings.steps:
             samples = Taught(samples, self._teacher(how))
         loader = DataLoader(
             samples,

@@ -205,6 +205,7 @@ def test_the_page_names_the_start_and_shows_it_as_what_was_before(photos, tmp_pa
     page = (tmp_path / "out" / "report" / "study.html").read_text()
     assert f"every encoder starts from start.safetensors (SHA-256 {digest[:12]})" in page
     assert "--start start.safetensors" in page
+    assert "All seeds begin with one checkpoint" in page
     record = json.loads((tmp_path / "out" / "trainings" / "mpc-seed1" / "trained.json").read_text())
     assert record["start"] == {"file": "start.safetensors", "sha256": digest}
     state = torch.load(tmp_path / "out" / "trainings" / "mpc-seed1" / "contrast.pt", weights_only=True)

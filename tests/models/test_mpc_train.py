@@ -418,13 +418,16 @@ def test_a_teacher_is_imitated_besides_the_masks(photo_folder, tmp_path, monkeyp
         run(photo_folder, tmp_path / "out", recipe, "--stage", "supervised", "--resume")
 
 
-def test_the_head_is_taught_and_the_contrast_is_not(photo_folder, tmp_path):
+def test_the_head_is_taught_and_the_contrast_is_not(photo_folder, tmp_path, monkeypatch):
     recipe = tmp_path / "taught.toml"
     recipe.write_text(TAUGHT)
     assert run(photo_folder, tmp_path / "out", recipe) == 0
     terms = {row["stage"]: json.loads(row["terms"]) for row in metrics(tmp_path / "out")}
     assert "teacher" in terms["head"]
     assert "teacher" not in terms["contrast"]
+    assert "| Teacher | samples 12; weight 0.5 |" in (tmp_path / "out" / "mpc.md").read_text()
+    monkeypatch.setattr(train, "Teacher", lambda: pytest.fail("a finished stage needs no teacher"))
+    assert run(photo_folder, tmp_path / "out", recipe, "--resume") == 0
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
