@@ -48,11 +48,13 @@ def judge(study: Study, comparisons: pd.DataFrame, centre: float) -> Verdict:
     paragraphs = [_against(study, v, rows, metric) for v in plain]
     paragraphs += [_ablation(study, [v for v in others if v.views], rows, metric)] if len(plain) < len(others) else []
     paragraphs.append(_power(study, others, rows, pooled, metric))
-    near = _near_chance(study, others, rows, metric, centre)
     headline = HEADLINES[outcome]
-    if near:
-        headline = f"{headline[:-1]}, by networks that are all close to chance."
-    return Verdict(outcome, headline, (*paragraphs, *near))
+    if metric == "auc":
+        best, reached = _best(study, others, rows)
+        if reached < NEAR_CHANCE:
+            headline = f"{headline[:-1]}, by networks that are all close to chance."
+        paragraphs.append(_scale(study.variant(best).label, reached, centre))
+    return Verdict(outcome, headline, tuple(paragraphs))
 
 
 def signed(value: float, digits: int = 3) -> str:
@@ -140,21 +142,28 @@ def _power(study: Study, others: list[Variant], rows: pd.DataFrame, pooled: pd.D
     return text
 
 
-def _near_chance(study: Study, others: list[Variant], rows: pd.DataFrame, metric: str, centre: float) -> list[str]:
-    if metric != "auc":
-        return []
+def _best(study: Study, others: list[Variant], rows: pd.DataFrame) -> tuple[str, float]:
+    """The variant with the highest mean on unperturbed images, and that mean."""
     reached = {study.reference: rows.loc[(others[0].name, "clean"), "reference_mean"]}
     reached |= {v.name: rows.loc[(v.name, "clean"), "mean"] for v in others}
     best = max(reached, key=reached.get)
-    if reached[best] >= NEAR_CHANCE:
-        return []
-    return [
-        f"All of these networks are close to chance (pixel AUC .5): the best, {study.variant(best).label}, reaches "
-        f"{reached[best]:.3f} on unperturbed images. A map that falls from the middle of every photo to its corners, "
-        f"whatever the photo shows, reaches {centre:.3f}: differences between networks below that may be differences "
-        "in where they expect forgeries, not in what they see of them. The study tests what a very short training "
-        "learns; whatever it finds need not hold for networks trained as long as the paper's."
-    ]
+    return best, reached[best]
+
+
+def _scale(best: str, reached: float, centre: float) -> str:
+    """How good the best of the networks is at all."""
+    positions = (
+        "A map that falls from the middle of every photo to its corners, whatever the photo shows, reaches "
+        f"{centre:.3f}: differences between networks below that may be differences in where they expect forgeries, not "
+        "in what they see of them."
+    )
+    if reached >= NEAR_CHANCE:
+        return f"For scale: the best, {best}, reaches a pixel AUC of {reached:.3f} on unperturbed images. {positions}"
+    return (
+        f"All of these networks are close to chance (pixel AUC .5): the best, {best}, reaches {reached:.3f} on "
+        f"unperturbed images. {positions} The study tests what a very short training learns; whatever it finds need "
+        "not hold for networks trained as long as the paper's."
+    )
 
 
 def _numbers(row: pd.Series) -> str:

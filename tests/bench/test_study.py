@@ -381,7 +381,9 @@ def test_the_verdict_follows_the_numbers(study, shifts, outcome):
     numbers = f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]".replace("-", "−")
     assert f"{words} after post-processing ({numbers}" in verdict.paragraphs[0]
     assert f"{row['detectable']:.3f}" in verdict.paragraphs[2]
-    assert len(verdict.paragraphs) == 3  # at .7 the networks are not near chance
+    best = max(compared["reference_mean"].iloc[0], rows.xs("clean", level="endpoint")["mean"].max())
+    assert f"reaches a pixel AUC of {best:.3f} on unperturbed images" in verdict.paragraphs[3]
+    assert verdict.paragraphs[3].startswith("For scale") and "reaches 0.600" in verdict.paragraphs[3]
 
 
 def test_networks_near_chance_are_called_so(study):

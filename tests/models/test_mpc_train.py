@@ -816,7 +816,7 @@ def test_recipe_errors_name_the_file_and_the_key(tmp_path, text, message):
 
 
 def test_missing_recipe_lists_the_shipped_ones(tmp_path):
-    with pytest.raises(RecipeError, match=r"cannot be read .*shipped recipes: paper, released, small"):
+    with pytest.raises(RecipeError, match=r"cannot be read .*shipped recipes: ablation, paper, released, small"):
         read_recipe(tmp_path / "absent.toml")
 
 
