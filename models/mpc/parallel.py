@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,7 +22,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from models.device import DeviceError, compute_device
 
-PATIENCE = datetime.timedelta(hours=2)  # how long the others wait for the first process, which alone validates
+PATIENCE = datetime.timedelta(hours=2)  # how long the others wait for what the first process alone does
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,14 @@ class Processes:
         values = torch.tensor([value], dtype=torch.float64, device=self.device)
         dist.broadcast(values, 0)
         return values.item()
+
+    def made_by_first(self, make: Callable[[], Made]) -> Made:
+        """What the first process makes, copied (pickled) to the others, who do not make it themselves."""
+        if self.count == 1:
+            return make()
+        made = [make() if self.first else None]
+        dist.broadcast_object_list(made, 0, device=self.device)
+        return made[0]
 
     def wait(self) -> None:
         """Until all have come here."""

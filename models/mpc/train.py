@@ -505,13 +505,16 @@ class Training:
     def _teacher(self, how: Presentation) -> Teacher:
         """A teacher that learned from training samples presented as told: the same one each time, so none is kept."""
         count = self.recipe.teacher.samples
-        if self.processes.first:
-            print(f"the teacher learns from {count:,} forgeries (a resumed training repeats it)", file=sys.stderr)
         samples = self._samples(self.photos, self.pairs, "teacher", how, count)
-        try:
-            return Teacher().fit(samples, self.workers, _start_worker)
-        except ValueError as error:
-            raise TrainingError(f"no teacher: {error}; raise teacher.samples in the recipe") from error
+
+        def fitted() -> Teacher:
+            print(f"the teacher learns from {count:,} forgeries (a resumed training repeats it)", file=sys.stderr)
+            try:
+                return Teacher().fit(samples, self.workers, _start_worker)
+            except ValueError as error:
+                raise TrainingError(f"no teacher: {error}; raise teacher.samples in the recipe") from error
+
+        return self.processes.made_by_first(fitted)
 
     def _file(self, stage: str) -> Path:
         return self.out / f"{stage}.pt"

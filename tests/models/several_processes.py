@@ -17,6 +17,7 @@ sys.path[:0] = [str(Path(__file__).parents[2])]
 from models.mpc import train
 from models.mpc.backbone import VARIANTS, Variant
 from models.mpc.parallel import joined_processes
+from models.mpc.teacher import Teacher
 
 MICRO = Variant(channels=(8, 16, 32, 64), heads=(1, 2, 4, 8), modules=(1, 1, 1))
 
@@ -42,13 +43,13 @@ def die_at(stage, step):
     return original
 
 
-def forbid_writing():
-    """Writing is the first process's alone."""
+def forbid_what_the_first_does():
+    """Writing, and teaching the teacher, are the first process's alone."""
 
     def refuse(*_, **__):
-        raise AssertionError("another process than the first one writes")
+        raise AssertionError("another process than the first one writes or fits a teacher")
 
-    torch.save = Path.write_bytes = Path.write_text = refuse
+    torch.save = Path.write_bytes = Path.write_text = Teacher.fit = refuse
 
 
 def killed(stage, step, *words):
@@ -69,7 +70,7 @@ def main():
     photos, recipe, out = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     with joined_processes("cpu") as processes:
         if not processes.first:
-            forbid_writing()
+            forbid_what_the_first_does()
         assert command(photos, recipe, out / "whole") == 0
         killed("contrast", 1, photos, recipe, out / "parts")
         if processes.first:
