@@ -132,6 +132,22 @@ def test_only_the_first_process_speaks(trained):
     assert "another process than the first one" not in errors
 
 
+def test_the_documented_torchrun_line_hands_every_option_on(photos, tmp_path):
+    """torchrun abbreviates: without the bare -- it takes our --start for its --start-method."""
+    line = next(line for line in train.EXPLANATION.splitlines() if "torchrun --" in line)
+    words = line.replace("--nproc-per-node 4", "--nproc-per-node 1 --standalone").replace("--device cuda", "").split()
+    words = [word for word in words if word != "..."]
+    assert words.pop(0) == "torchrun"
+    more = ["--photos", photos, "--out", tmp_path / "out", "--start", tmp_path / "absent.pth"]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", *words, *map(str, more)],
+        cwd=Path(__file__).parents[2], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+        timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "absent.pth" in done.stderr and "ambiguous option" not in done.stderr
+
+
 def test_a_batch_must_be_shareable(photos, tmp_path):
     recipe = make_recipe({"contrast": {"batch": 6}})
     device = torch.device("cpu")
