@@ -168,7 +168,7 @@ def _facts(study: Study, trainings: list[Training], compared: pd.DataFrame, abou
         "Hardware": f"{machine['processor']}, {machine['cores']} cores, no GPU"
         if about["request"]["device"] == "cpu"
         else f"{machine['processor']}, {about['request']['device']}",
-        "Time": f"{hours:.1f} h of training by the clock, other work running beside it",
+        "Time": f"{hours:.1f} h of training by the clock, summed over the networks",
         "Versions": f"Python {first['versions']['python']}, torch {first['versions']['torch']}; trained at revision "
         f"{first['revision'][:12]}, evaluated at {about['revision'][:12]}",
         "Licence": "the networks inherit the terms of the photos; they served this comparison and are not shipped",

@@ -1,6 +1,6 @@
 """Training by several processes, one a GPU, as torchrun starts them:
 
-    torchrun --nproc-per-node 4 -m -- bench train mpc --device cuda ...
+    torchrun --nproc-per-node 2 -m -- bench train mpc --device cuda ...
 
 Each process computes the gradient of its share of every batch; DistributedDataParallel averages them. Batch
 normalization uses the statistics of each process's own share, the first process's running statistics count.

@@ -86,8 +86,9 @@ stopping
   with --resume goes on exactly as if it had not been stopped. Nothing is overwritten without --resume.
 
 several GPUs
-  torchrun --nproc-per-node 4 -m -- bench train mpc --device cuda ...
-               The batch of the recipe is shared among them. Without the bare -- torchrun takes --start for its own.
+  torchrun --nproc-per-node 2 -m -- bench train mpc --device cuda ...
+               The batch of the recipe is shared among them, at least two samples each: more GPUs need a recipe with a
+               larger batch. Without the bare -- torchrun takes --start for its own.
 """
 FIRST_SCALE = 2.0**10  # of a float16 loss; steps whose gradient overflows are skipped and halve it
 LEAST_SCALE = 2.0**-10  # if it overflows even so, the training has diverged

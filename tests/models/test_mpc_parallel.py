@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from models.mpc.forgeries import Forgeries, Presentation, find_photos
 from models.mpc.losses import pixel_contrast
 from models.mpc.network import MPC
 from models.mpc.parallel import alone, joined_processes
-from models.mpc.recipe import make_recipe
+from models.mpc.recipe import make_recipe, read_recipe
 
 SCRIPT = Path(__file__).with_name("several_processes.py")
 MICRO = Variant(channels=(8, 16, 32, 64), heads=(1, 2, 4, 8), modules=(1, 1, 1))  # as in the script
@@ -135,8 +136,10 @@ def test_only_the_first_process_speaks(trained):
 def test_the_documented_torchrun_line_hands_every_option_on(photos, tmp_path):
     """torchrun abbreviates: without the bare -- it takes our --start for its --start-method."""
     line = next(line for line in train.EXPLANATION.splitlines() if "torchrun --" in line)
-    words = line.replace("--nproc-per-node 4", "--nproc-per-node 1 --standalone").replace("--device cuda", "").split()
-    words = [word for word in words if word != "..."]
+    count = int(re.search(r"--nproc-per-node (\d+)", line)[1])
+    assert read_recipe("small").contrast.batch // count >= 2  # batch normalization
+    words = line.replace(f"--nproc-per-node {count}", "--nproc-per-node 1 --standalone").replace("--device cuda", "")
+    words = [word for word in words.split() if word != "..."]
     assert words.pop(0) == "torchrun"
     more = ["--photos", photos, "--out", tmp_path / "out", "--start", tmp_path / "absent.pth"]
     done = subprocess.run(
