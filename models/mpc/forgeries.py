@@ -22,7 +22,8 @@ from bench import forge
 from bench.image import ImageError, read_image
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
-KINDS = {"splice": 0.6, "copymove": 0.22, "removal": 0.18}
+KINDS = {"splice": 0.6, "copymove": 0.28, "removal": 0.12}
+THINGS = 0.75  # share of the forged regions that are sought among the things in a photo
 AREA = (0.005, 0.5)  # share of the photo that is forged
 WORKING_SIDE = 768  # larger photos are shrunk to this longest side before they are forged: the network sees 512
 TRIES = 5  # at a forgery whose share of the photo lies within AREA; the last one is taken as it is
@@ -270,14 +271,16 @@ def _resized_labels(labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _region(rgb: np.ndarray, segments: np.ndarray | None, rng: np.random.Generator, area: float) -> np.ndarray:
-    """What is cut out, bool (H, W): an object of the photo (its segmentation, else its edges) or a plain shape."""
+    """What is cut out, bool (H, W): mostly a thing, as forgers do it (of the photo's segmentation, or what stands out
+    in its middle), else a part between its edges, or a plain shape."""
     height, width = rgb.shape[:2]
     draw = rng.random()
-    if draw < 0.55 and segments is not None:
-        mask = _object(segments, rng, area)
-        if mask is not None:
+    if draw < THINGS:
+        mask = _object(segments, rng, area) if segments is not None and rng.random() < 0.6 else None
+        mask = forge.object_mask(rgb, rng) if mask is None and min(height, width) >= 64 else mask
+        if mask is not None and AREA[0] <= mask.mean() <= AREA[1]:
             return mask
-    if draw < 0.7 and min(height, width) >= 64:
+    if draw < THINGS + 0.12 and min(height, width) >= 64:
         mask = forge.segment_mask(rgb, rng, area)
         if AREA[0] <= mask.mean() <= AREA[1]:
             return mask

@@ -133,6 +133,16 @@ class HeadStage(ClassifierStage):
 
 
 @dataclass(frozen=True)
+class SupervisedStage(ClassifierStage):
+    """Encoder and head together, in the place of both stages or before them.
+
+    start_head: the head of --start is taken too, to train such a network on; else the head begins anew, as in MPC.
+    """
+
+    start_head: bool = False
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One training. seed decides weights, forgeries, their order and every random draw.
 
@@ -145,10 +155,10 @@ class Recipe:
     data: Data = field(default_factory=Data)
     contrast: ContrastStage = field(default_factory=ContrastStage)
     head: HeadStage = field(default_factory=HeadStage)
-    supervised: ClassifierStage = field(default_factory=ClassifierStage)
+    supervised: SupervisedStage = field(default_factory=SupervisedStage)
     teacher: Teaching = field(default_factory=Teaching)
 
-    def stage(self, name: str) -> ContrastStage | HeadStage | ClassifierStage:
+    def stage(self, name: str) -> ContrastStage | HeadStage | SupervisedStage:
         """The settings of the stage "contrast", "head" or "supervised"."""
         return getattr(self, name)
 

@@ -29,34 +29,46 @@ from models.mpc.backbone import (
     HRFormer,
     WindowAttention,
 )
+from models.mpc.head import Decoder
 
 CONTAINER = "model"
 PREFIXES = ("", "module.", "backbone.", "encoder.", "module.encoder.")
 PROJECTIONS = "convs."
+HEAD = "decoder."
 
 
 @dataclass(frozen=True)
 class Start:
-    """Tensors of the encoder by name. digest: SHA-256 of the file.
-    fresh: names of the encoder's tensors that the file has not. left: names of the file's that the encoder has not."""
+    """Tensors of the encoder by name. digest: SHA-256 of the file. head: those of the head, where the file has one.
+    fresh: names of the encoder's tensors that the file has not. left: names of the file's that have no place."""
 
     file: str
     digest: str
     tensors: dict[str, Tensor]
     fresh: tuple[str, ...]
     left: tuple[str, ...]
+    head: dict[str, Tensor]
 
-    def describe(self) -> str:
-        """What is taken and what not, in one line."""
-        parts = [f"{len(self.tensors)} tensors taken"]
+    def describe(self, with_head: bool = False) -> str:
+        """What is taken and what not, in one line. with_head: `apply_head` is used, too."""
+        parts = [f"{len(self.tensors) + with_head * len(self.head)} tensors taken"]
         parts.append(f"random start for {_grouped(self.fresh)}" if self.fresh else "none left at random")
-        if self.left:
-            parts.append(f"not taken: {_grouped(self.left)}")
+        left = [name for name in self.left if not (with_head and HEAD in name)]
+        if left:
+            parts.append(f"not taken: {_grouped(left)}")
         return f"start from {self.file}: {'; '.join(parts)}"
 
     def apply(self, encoder: HRFormer) -> None:
         """Put the tensors into the encoder; what is fresh keeps its values."""
         encoder.load_state_dict(self.tensors, strict=False)
+
+    def apply_head(self, decoder: Decoder) -> None:
+        """Put the head's tensors into the decoder. Raises WeightsError where the file has none, or another head."""
+        shapes = {name: tuple(value.shape) for name, value in decoder.state_dict().items()}
+        if {name: tuple(value.shape) for name, value in self.head.items()} != shapes:
+            found = "another head" if self.head else "no head"
+            raise WeightsError(f"{self.file} has {found}; set supervised.start_head = false in the recipe")
+        decoder.load_state_dict(self.head)
 
 
 def read_start(path: str | os.PathLike, backbone: str) -> Start:
@@ -81,12 +93,12 @@ def read_start(path: str | os.PathLike, backbone: str) -> Start:
                 f"{len(misshapen)} misshapen, first {name}: {tuple(found[name].shape)} instead of {shapes[name]}"
             )
         raise WeightsError(f"{path} is no start for HRFormer-{backbone}: {'; '.join(faults)}; {_cause(found)}")
-    taken = {name: found[name].to(torch.get_default_dtype()) if found[name].is_floating_point() else found[name]
-             for name in shapes if name in found}  # fmt: skip
+    taken = {name: _as_trained(found[name]) for name in shapes if name in found}
+    head = {name.partition(HEAD)[2]: _as_trained(value) for name, value in found.items() if HEAD in name}
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     fresh, left = (tuple(name for name in names if name not in taken) for names in (shapes, found))
-    return Start(path.name, digest, taken, fresh, left)
+    return Start(path.name, digest, taken, fresh, left, head)
 
 
 def forensic_start(encoder: HRFormer) -> None:
@@ -137,6 +149,11 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         return read_checkpoint(path).tensors
     kept = read_tensors(path)
     return kept.tensors if len(kept.containers) == 1 else read_tensors(path, CONTAINER).tensors
+
+
+def _as_trained(value: Tensor) -> Tensor:
+    """A tensor of a file, that may hold half precision, as one to train with."""
+    return value.to(torch.get_default_dtype()) if value.is_floating_point() else value
 
 
 def _shapes(backbone: str) -> dict[str, tuple[int, ...]]:

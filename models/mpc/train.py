@@ -217,14 +217,15 @@ class Training:
             lines += [f"left out: {test_set.name}/{defect.file}: {defect.problem}" for defect in defects[:5]]
             more = f", {len(defects)} files left out" if defects else ""
             lines.append(f"{test_set.name}: each pair {repeat} times an epoch{more}")
-        return lines if self.start is None else [*lines, self.start.describe()]
+        return lines if self.start is None else [*lines, self.start.describe(self.recipe.supervised.start_head)]
 
     def claim(self, stages: tuple[str, ...], resume: bool) -> None:
         """Make the output folder ours, or say why not: nothing in it is ever overwritten without --resume.
 
         Raises TrainingError when a stage has a checkpoint and `resume` is false, when a checkpoint belongs to another
-        recipe, start or other data, when stage "head" has no trained encoder to start from, when the folder holds the
-        other kind of training, whose network would be replaced, or when a batch cannot be shared by the processes.
+        recipe, start or other data, when stage "head" has no trained encoder to start from, when a head is to be taken
+        from a start that is not given, when the folder holds the other kind of training, whose network would be
+        replaced, or when a batch cannot be shared by the processes. WeightsError when the start has not that head.
         """
         for stage in stages:
             batch, count = self.recipe.stage(stage).batch, self.processes.count
@@ -233,6 +234,8 @@ class Training:
                     f"{stage}.batch of {batch} cannot be shared by {count} processes; make it a multiple of {count} "
                     f"with at least two samples each (batch normalization), e.g. {max(2, -(-batch // count)) * count}"
                 )
+        if "supervised" in stages and self.recipe.supervised.start_head:
+            self._check_start_head(resume)
         self.out.mkdir(parents=True, exist_ok=True)
         for stage in stages:
             if not self._file(stage).exists():
@@ -297,6 +300,8 @@ class Training:
             network.encoder.load_state_dict(encoder)
         elif self.start is not None:
             self.start.apply(network.encoder)
+            if stage == "supervised" and settings.start_head:
+                self.start.apply_head(network.decoder)
             start = {"file": self.start.file, "sha256": self.start.digest}
         network.to(self.device)
         trained = {"contrast": network.encoder, "head": network.decoder, "supervised": network}[stage]
@@ -580,6 +585,13 @@ class Training:
         return done <= settings.steps and all(
             learning_rate(settings, step) == learning_rate(other, step) for step in range(done)
         )
+
+    def _check_start_head(self, resume: bool) -> None:
+        """Raise unless the start has the head that the recipe wants of it; a resumed training needs none."""
+        if self.start is not None:
+            self.start.apply_head(self._fresh_network().decoder)
+        elif not (resume and self._file("supervised").exists()):
+            raise TrainingError("supervised.start_head takes the head of a trained network; give one with --start")
 
     def _trained_encoder(self) -> tuple[dict[str, torch.Tensor], dict | None]:
         """The averaged encoder of the finished stage 1, its last or best state as the recipe says, and its start.

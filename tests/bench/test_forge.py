@@ -116,6 +116,24 @@ def test_a_segment_follows_the_object():
     assert hits >= 2  # whenever the first segment is picked inside the object
 
 
+def test_a_thing_is_cut_out_of_what_surrounds_it():
+    rgb = photo(200, 240)
+    thing = disc(200, 240, 90, 130, 45)
+    rgb[thing] = (200, 30, 30)
+    for seed in range(5):
+        mask = forge.object_mask(rgb, np.random.default_rng(seed))
+        assert (mask & thing).sum() / (mask | thing).sum() > 0.9
+        assert (mask == forge.object_mask(rgb, np.random.default_rng(seed))).all()
+
+
+def test_a_photo_without_a_thing_has_none_cut_out():
+    flat = np.full((200, 240, 3), 90, np.uint8)
+    sky_and_ground = flat.copy()
+    sky_and_ground[110:] = (40, 90, 30)  # whatever of it is called the thing ends at three sides
+    for rgb in (flat, sky_and_ground, np.full((20, 16, 3), 7, np.uint8)):
+        assert forge.object_mask(rgb, np.random.default_rng(1)) is None
+
+
 def test_splice_pastes_exactly_the_masked_pixels():
     host, donor = photo(seed=1), photo(90, 80, seed=2)
     mask = disc(90, 80, 40, 40, 30)

@@ -137,7 +137,8 @@ def test_objects_of_a_segmentation_are_cut_out(photos, calls, monkeypatch):
     for k in range(30):
         forged_photo(photos, np.random.default_rng([k, 8]), host_index=0)
     used = [any(call["args"][1] is mask for mask in objects) for call in calls["remove"]]
-    assert 0.3 < np.mean(used) < 0.8  # the others are shapes, or follow edges of the photo
+    # .75 * .6; the others stand out in the middle of the photo, follow its edges, or are shapes
+    assert 0.2 < np.mean(used) < 0.7
 
 
 def test_things_are_cut_out_rather_than_what_the_photo_ends_with():

@@ -7,6 +7,7 @@ import torch
 
 from models import WeightsError
 from models.mpc.backbone import HRFormer, TransformerBlock
+from models.mpc.network import MPC
 from models.mpc.start import begin_with_shortcuts, blind_to_content, read_start
 
 # Of the classification network in HRNet/HRFormer (cls/models/hrt.py): number of tensors of each part.
@@ -72,6 +73,28 @@ def test_other_prefixes_and_formats(official, tmp_path, prefix):
     assert not start.fresh and start.tensors["conv1.weight"].dtype == torch.float32
     assert torch.allclose(start.tensors["conv1.weight"], tensors["conv1.weight"], rtol=0, atol=1e-3)
     assert "none left at random" in start.describe()
+
+
+def test_the_head_of_a_trained_network_is_taken_when_asked(official, tmp_path):
+    torch.manual_seed(7)
+    network = MPC("tiny", "catnet")
+    torch.save({name: value.half() if value.is_floating_point() else value for name, value in
+                network.state_dict().items()}, tmp_path / "trained.pth")  # fmt: skip
+    start = read_start(tmp_path / "trained.pth", "tiny")
+    wanted = network.decoder.state_dict()
+    torch.manual_seed(8)
+    decoder = MPC("tiny", "catnet").decoder
+    start.apply_head(decoder)
+    assert len(wanted) > 4
+    for name, value in decoder.state_dict().items():
+        assert torch.allclose(value.float(), wanted[name].float(), rtol=1e-3, atol=1e-3), name
+    encoder = len(network.encoder.state_dict())
+    assert f"{encoder} tensors taken" in start.describe() and f"not taken: decoder ({len(wanted)})" in start.describe()
+    assert start.describe(with_head=True).endswith(f"{encoder + len(wanted)} tensors taken; none left at random")
+    with pytest.raises(WeightsError, match=r"trained\.pth has another head; set supervised\.start_head = false"):
+        start.apply_head(MPC("tiny", "casia2").decoder)
+    with pytest.raises(WeightsError, match=r"hrt_tiny\.pth has no head; set supervised\.start_head = false"):
+        read_start(official[0], "tiny").apply_head(decoder)
 
 
 def test_wrong_files_are_told_apart(official, tmp_path):

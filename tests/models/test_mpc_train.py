@@ -369,6 +369,29 @@ def test_supervised_training_sees_the_same_forgeries_and_moves_the_whole_network
     assert run(photo_folder, tmp_path / "supervised", recipe, "--stage", "supervised", "--resume") == 0
 
 
+def test_supervised_training_goes_on_from_a_trained_network_with_its_head(photo_folder, tmp_path):
+    recipe = tmp_path / "tiny.toml"
+    supervised = "[supervised]\nsteps = 2\nbatch = 2\ncrop = 32\nlr = 1e-12\nweight_decay = 0.0\nHEAD"
+    recipe.write_text(TINY + supervised.replace("HEAD", ""))
+    assert run(photo_folder, tmp_path / "first", recipe, "--stage", "supervised") == 0
+    first = state(tmp_path / "first", "supervised")["network"]
+    words = ("--stage", "supervised", "--seed", "4", "--start", str(tmp_path / "first" / "mpc.safetensors"))
+    heads = [k for k in first if k.startswith("decoder.") and k.endswith("weight") and first[k].ndim == 4]
+    for start_head in (True, False):
+        recipe.write_text(TINY + supervised.replace("HEAD", f"start_head = {str(start_head).lower()}"))
+        out = tmp_path / str(start_head)
+        assert run(photo_folder, out, recipe, *words) == 0
+        found = state(out, "supervised")["network"]
+        assert torch.allclose(found["encoder.conv1.weight"], first["encoder.conv1.weight"], rtol=1e-3, atol=1e-4)
+        same = [torch.allclose(found[k], first[k], rtol=1e-3, atol=1e-4) for k in heads]
+        assert all(same) if start_head else not any(same)
+    recipe.write_text(TINY + supervised.replace("HEAD", "start_head = true"))
+    with pytest.raises(train.TrainingError, match="takes the head of a trained network; give one with --start"):
+        run(photo_folder, tmp_path / "none", recipe, "--stage", "supervised")
+    assert not (tmp_path / "none").exists()
+    assert run(photo_folder, tmp_path / "True", recipe, "--stage", "supervised", "--seed", "4", "--resume") == 0
+
+
 TAUGHT = (
     TINY.replace("crop = 32\nlr = 1e-3", "crop = 64\nlr = 1e-3")
     + """
