@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parent / "recipes"
 STAGES = ("contrast", "head", "supervised")
 INITIAL = ("random", "forensic")
 PRECISIONS = ("float32", "bfloat16", "float16")
-OPTIMIZERS = ("adamw", "adam")
+OPTIMIZERS = ("adamw", "adam", "muon")
 SCHEDULES = ("linear", "plateau", "cosine")
 
 
@@ -77,7 +77,8 @@ class Stage:
     begins to fall. "plateau" and "cosine", as the released stage 1 and 2: PyTorch's ReduceLROnPlateau (halved after
     more than three validations without a better held-back AUC, down to 1e-8) and CosineAnnealingLR (a half period of
     20 validations down to 1e-8), both stepped at every validation.
-    optimizer: "adamw" (released) or "adam" (paper). clip: largest norm of a step's gradient (0: any).
+    optimizer: "adamw" (released), "adam" (paper) or "muon" (`models.mpc.muon`). clip: largest norm of a step's
+    gradient (0: any).
     average: decay of the moving average of the weights, which is what is validated and exported (0: no averaging).
     precision: "float32", or autocast to "bfloat16" or "float16" (the latter with a scaled loss).
     """

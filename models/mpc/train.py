@@ -34,6 +34,7 @@ from models.mpc.card import write_card
 from models.mpc.forgeries import Forgeries, Photos, Presentation, find_photos
 from models.mpc.log import Log, event_writer
 from models.mpc.losses import focal_loss, labels_at, pixel_contrast
+from models.mpc.muon import Muon
 from models.mpc.network import MPC
 from models.mpc.parallel import Processes, alone, joined_processes
 from models.mpc.recipe import STAGES, Recipe, Stage, differences, learning_rate, read_recipe
@@ -614,6 +615,8 @@ class Training:
 
 
 def _optimizer(settings: Stage, trained: nn.Module) -> torch.optim.Optimizer:
+    if settings.optimizer == "muon":
+        return Muon(trained.named_parameters(), settings.lr, settings.weight_decay)
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[settings.optimizer]
     return kind(trained.parameters(), settings.lr, weight_decay=settings.weight_decay)
 
