@@ -392,6 +392,25 @@ def test_supervised_training_goes_on_from_a_trained_network_with_its_head(photo_
     assert run(photo_folder, tmp_path / "True", recipe, "--stage", "supervised", "--seed", "4", "--resume") == 0
 
 
+def test_a_training_by_muon_goes_on_as_if_it_had_not_been_stopped(photo_folder, tmp_path):
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(TINY + '[supervised]\nsteps = 3\nbatch = 2\ncrop = 32\noptimizer = "muon"\n')
+    words = ("--stage", "supervised")
+    assert run(photo_folder, tmp_path / "once", recipe, *words) == 0
+    assert run(photo_folder, tmp_path / "twice", recipe, *words, "--steps", "1") == 0
+    assert run(photo_folder, tmp_path / "twice", recipe, *words, "--resume") == 0
+    once, twice = (state(tmp_path / name, "supervised")["network"] for name in ("once", "twice"))
+    assert all(torch.equal(once[k], twice[k]) for k in once)
+    recipe.write_text(recipe.read_text().replace("muon", "adamw"))
+    with pytest.raises(train.TrainingError, match=r"supervised\.optimizer: here adamw, there muon"):
+        run(photo_folder, tmp_path / "twice", recipe, *words, "--resume")
+    assert run(photo_folder, tmp_path / "other", recipe, *words) == 0
+    other = state(tmp_path / "other", "supervised")["network"]
+    assert not torch.equal(
+        other["encoder.stage4.0.fuse_layers.0.1.0.weight"], once["encoder.stage4.0.fuse_layers.0.1.0.weight"]
+    )
+
+
 TAUGHT = (
     TINY.replace("crop = 32\nlr = 1e-3", "crop = 64\nlr = 1e-3")
     + """
