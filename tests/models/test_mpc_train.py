@@ -814,10 +814,10 @@ def test_shipped_recipe_is_complete_and_sensible():
     assert recipe.network.backbone == "small"
     assert recipe.contrast.views == ("within", "scale", "modality")
     assert (recipe.head.alpha, recipe.head.gamma) == (0.5, 2.0)
-    start, larger = read_recipe("small-start"), read_recipe("small-larger")
-    assert recipe.data == larger.data
+    start, larger, further = (read_recipe(f"small-{name}") for name in ("start", "larger", "further"))
+    assert recipe.data == further.data
     assert start.data.held_back == recipe.data.held_back == read_recipe("ablation").data.held_back
-    for before in (start, larger):
+    for before in (start, larger, further):
         assert before.teacher.samples > 0
         assert before.supervised.crop == before.data.frame == before.network.input_size
         assert before.network.backbone == recipe.network.backbone
@@ -862,7 +862,7 @@ def test_recipe_errors_name_the_file_and_the_key(tmp_path, text, message):
 
 
 def test_missing_recipe_lists_the_shipped_ones(tmp_path):
-    shipped = "ablation, paper, released, small, small-larger, small-start"
+    shipped = "ablation, paper, released, small, small-further, small-larger, small-start"
     with pytest.raises(RecipeError, match=f"cannot be read .*shipped recipes: {shipped}"):
         read_recipe(tmp_path / "absent.toml")
 
