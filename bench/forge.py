@@ -230,6 +230,9 @@ def object_mask(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
     GrabCut (Rother et al., SIGGRAPH 2004) on the photo at most 160 pixels long, from a central rectangle of random
     size as what may be the thing, and the photo's margin as what is not; then its largest part, without holes. It
     counts as a thing between 1 % and 50 % of the photo if it ends at the margin on one side at most.
+
+    GrabCut computes in floating point: another machine may draw a border elsewhere, so the built-in set does not use
+    it. It leaves OpenCV's own random numbers seeded from `rng`.
     """
     height, width = rgb.shape[:2]
     factor = min(1.0, 160 / max(height, width))
