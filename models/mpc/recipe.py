@@ -113,11 +113,13 @@ class ClassifierStage(Stage):
 
     calibration: so many forgeries of training photos decide, after the last step, by how much the head's last bias is
     shifted, so that forged above .5 is the rule with the best mean F1 on them. 0: not at all, as released.
+    start_head: the head of --start is taken too and trained on; else the head begins anew, as in MPC.
     """
 
     alpha: float = 0.5
     gamma: float = 2.0
     calibration: int = 0
+    start_head: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,12 +137,7 @@ class HeadStage(ClassifierStage):
 
 @dataclass(frozen=True)
 class SupervisedStage(ClassifierStage):
-    """Encoder and head together, in the place of both stages or before them.
-
-    start_head: the head of --start is taken too, to train such a network on; else the head begins anew, as in MPC.
-    """
-
-    start_head: bool = False
+    """Encoder and head together, in the place of both stages or before them."""
 
 
 @dataclass(frozen=True)

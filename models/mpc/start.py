@@ -67,7 +67,7 @@ class Start:
         shapes = {name: tuple(value.shape) for name, value in decoder.state_dict().items()}
         if {name: tuple(value.shape) for name, value in self.head.items()} != shapes:
             found = "another head" if self.head else "no head"
-            raise WeightsError(f"{self.file} has {found}; set supervised.start_head = false in the recipe")
+            raise WeightsError(f"{self.file} has {found}; set start_head = false in the recipe")
         decoder.load_state_dict(self.head)
 
 

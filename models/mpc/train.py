@@ -151,7 +151,7 @@ def main(args: argparse.Namespace) -> int:
         stages = TWO_STAGES if args.stage == "both" else (args.stage,)
         training.claim(stages, args.resume)
         if processes.first:
-            for line in training.remarks():
+            for line in training.remarks(stages):
                 print(line, file=sys.stderr)
         with _stop_signals() as stop:
             for stage in stages:
@@ -206,8 +206,8 @@ class Training:
         """Names of the data sets whose images are trained on; results on them mean nothing."""
         return self.pairs.names if self.pairs else ()
 
-    def remarks(self) -> list[str]:
-        """What the user should know before the first step: what is left out of the data, and what of --start."""
+    def remarks(self, stages: tuple[str, ...]) -> list[str]:
+        """What the user should know before the first step of `stages`: what is left out of the data, and of --start."""
         lines = [f"left out: {file}: {problem}" for file, problem in self.defects]
         if lines:
             lines.append(
@@ -218,7 +218,7 @@ class Training:
             lines += [f"left out: {test_set.name}/{defect.file}: {defect.problem}" for defect in defects[:5]]
             more = f", {len(defects)} files left out" if defects else ""
             lines.append(f"{test_set.name}: each pair {repeat} times an epoch{more}")
-        return lines if self.start is None else [*lines, self.start.describe(self.recipe.supervised.start_head)]
+        return lines if self.start is None else [*lines, self.start.describe(any(map(self._takes_head, stages)))]
 
     def claim(self, stages: tuple[str, ...], resume: bool) -> None:
         """Make the output folder ours, or say why not: nothing in it is ever overwritten without --resume.
@@ -235,8 +235,8 @@ class Training:
                     f"{stage}.batch of {batch} cannot be shared by {count} processes; make it a multiple of {count} "
                     f"with at least two samples each (batch normalization), e.g. {max(2, -(-batch // count)) * count}"
                 )
-        if "supervised" in stages and self.recipe.supervised.start_head:
-            self._check_start_head(resume)
+        for stage in filter(self._takes_head, stages):
+            self._check_start_head(stage, resume)
         self.out.mkdir(parents=True, exist_ok=True)
         for stage in stages:
             if not self._file(stage).exists():
@@ -301,9 +301,9 @@ class Training:
             network.encoder.load_state_dict(encoder)
         elif self.start is not None:
             self.start.apply(network.encoder)
-            if stage == "supervised" and settings.start_head:
-                self.start.apply_head(network.decoder)
             start = {"file": self.start.file, "sha256": self.start.digest}
+        if self.start is not None and self._takes_head(stage):
+            self.start.apply_head(network.decoder)
         network.to(self.device)
         trained = {"contrast": network.encoder, "head": network.decoder, "supervised": network}[stage]
         network.requires_grad_(False)
@@ -587,12 +587,15 @@ class Training:
             learning_rate(settings, step) == learning_rate(other, step) for step in range(done)
         )
 
-    def _check_start_head(self, resume: bool) -> None:
+    def _takes_head(self, stage: str) -> bool:
+        return stage != "contrast" and self.recipe.stage(stage).start_head
+
+    def _check_start_head(self, stage: str, resume: bool) -> None:
         """Raise unless the start has the head that the recipe wants of it; a resumed training needs none."""
         if self.start is not None:
             self.start.apply_head(self._fresh_network().decoder)
-        elif not (resume and self._file("supervised").exists()):
-            raise TrainingError("supervised.start_head takes the head of a trained network; give one with --start")
+        elif not (resume and self._file(stage).exists()):
+            raise TrainingError(f"{stage}.start_head takes the head of a trained network; give one with --start")
 
     def _trained_encoder(self) -> tuple[dict[str, torch.Tensor], dict | None]:
         """The averaged encoder of the finished stage 1, its last or best state as the recipe says, and its start.

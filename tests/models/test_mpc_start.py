@@ -91,9 +91,9 @@ def test_the_head_of_a_trained_network_is_taken_when_asked(official, tmp_path):
     encoder = len(network.encoder.state_dict())
     assert f"{encoder} tensors taken" in start.describe() and f"not taken: decoder ({len(wanted)})" in start.describe()
     assert start.describe(with_head=True).endswith(f"{encoder + len(wanted)} tensors taken; none left at random")
-    with pytest.raises(WeightsError, match=r"trained\.pth has another head; set supervised\.start_head = false"):
+    with pytest.raises(WeightsError, match=r"trained\.pth has another head; set start_head = false"):
         start.apply_head(MPC("tiny", "casia2").decoder)
-    with pytest.raises(WeightsError, match=r"hrt_tiny\.pth has no head; set supervised\.start_head = false"):
+    with pytest.raises(WeightsError, match=r"hrt_tiny\.pth has no head; set start_head = false"):
         read_start(official[0], "tiny").apply_head(decoder)
 
 

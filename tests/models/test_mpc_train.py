@@ -392,6 +392,32 @@ def test_supervised_training_goes_on_from_a_trained_network_with_its_head(photo_
     assert run(photo_folder, tmp_path / "True", recipe, "--stage", "supervised", "--seed", "4", "--resume") == 0
 
 
+def test_the_head_stage_goes_on_from_the_head_of_a_trained_network(photo_folder, tmp_path):
+    recipe = tmp_path / "tiny.toml"
+    still = "steps = 2\nbatch = 2\ncrop = 32\nlr = 1e-12\nweight_decay = 0.0\n"
+    tiny = TINY.replace("lr = 1e-3", "lr = 1e-12\nweight_decay = 0.0\nstart_head = HEAD") + "[supervised]\n" + still
+    recipe.write_text(tiny.replace("HEAD", "false"))
+    assert run(photo_folder, tmp_path / "first", recipe, "--stage", "supervised") == 0
+    first = state(tmp_path / "first", "supervised")["network"]
+    heads = [k for k in first if k.startswith("decoder.") and k.endswith("weight") and first[k].ndim == 4]
+    words = ("--seed", "4", "--start", str(tmp_path / "first" / "mpc.safetensors"))
+    for start_head in (True, False):
+        recipe.write_text(tiny.replace("HEAD", str(start_head).lower()))
+        assert run(photo_folder, tmp_path / str(start_head), recipe, *words) == 0
+        found = state(tmp_path / str(start_head), "head")["network"]
+        same = [torch.allclose(found[k], first[k], rtol=1e-3, atol=1e-4) for k in heads]
+        assert all(same) if start_head else not any(same)
+    with pytest.raises(train.TrainingError, match=r"head\.start_head: here True, there False"):
+        recipe.write_text(tiny.replace("HEAD", "true"))
+        run(photo_folder, tmp_path / "False", recipe, *words, "--stage", "head", "--resume")
+    (tmp_path / "True" / "head.pt").unlink()
+    with pytest.raises(train.TrainingError, match=r"head\.start_head takes the head of a trained network; give one"):
+        run(photo_folder, tmp_path / "True", recipe, "--seed", "4", "--stage", "head")
+    assert run(photo_folder, tmp_path / "True", recipe, *words, "--stage", "head") == 0
+    again = state(tmp_path / "True", "head")["network"]
+    assert all(torch.allclose(again[k], first[k], rtol=1e-3, atol=1e-4) for k in heads)
+
+
 def test_a_training_by_muon_goes_on_as_if_it_had_not_been_stopped(photo_folder, tmp_path):
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(TINY + '[supervised]\nsteps = 3\nbatch = 2\ncrop = 32\noptimizer = "muon"\n')
