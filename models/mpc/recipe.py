@@ -113,7 +113,8 @@ class ClassifierStage(Stage):
 
     calibration: so many forgeries of training photos decide, after the last step, by how much the head's last bias is
     shifted, so that forged above .5 is the rule with the best mean F1 on them. 0: not at all, as released.
-    start_head: the head of --start is taken too and trained on; else the head begins anew, as in MPC.
+    start_head: the head of --start is taken too and trained on; else the head begins anew, as in MPC. A stage 2 whose
+    encoder had no start has a new one, too.
     """
 
     alpha: float = 0.5

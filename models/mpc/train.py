@@ -591,10 +591,15 @@ class Training:
         return stage != "contrast" and self.recipe.stage(stage).start_head
 
     def _check_start_head(self, stage: str, resume: bool) -> None:
-        """Raise unless the start has the head that the recipe wants of it; a resumed training needs none."""
+        """Raise unless the start has the head that the recipe wants of it. A resumed training needs none, and there is
+        none where stage 1 began without a start: the head then begins as the encoder did."""
         if self.start is not None:
             self.start.apply_head(self._fresh_network().decoder)
-        elif not (resume and self._file(stage).exists()):
+            return
+        if resume and self._file(stage).exists():
+            return
+        encoder = self._file("contrast")
+        if stage == "supervised" or (encoder.exists() and self._read("contrast").get("start")):
             raise TrainingError(f"{stage}.start_head takes the head of a trained network; give one with --start")
 
     def _trained_encoder(self) -> tuple[dict[str, torch.Tensor], dict | None]:

@@ -416,6 +416,9 @@ def test_the_head_stage_goes_on_from_the_head_of_a_trained_network(photo_folder,
     assert run(photo_folder, tmp_path / "True", recipe, *words, "--stage", "head") == 0
     again = state(tmp_path / "True", "head")["network"]
     assert all(torch.allclose(again[k], first[k], rtol=1e-3, atol=1e-4) for k in heads)
+    assert run(photo_folder, tmp_path / "none", recipe, "--seed", "4") == 0  # no start, so no head of it
+    anew, other = (state(tmp_path / name, "head")["network"] for name in ("none", "False"))
+    assert all(torch.allclose(anew[k], other[k], rtol=1e-3, atol=1e-4) for k in heads)
 
 
 def test_a_training_by_muon_goes_on_as_if_it_had_not_been_stopped(photo_folder, tmp_path):
