@@ -109,7 +109,7 @@ class ContrastStage(Stage):
 
 @dataclass(frozen=True)
 class ClassifierStage(Stage):
-    """Pixels to labels: see `models.mpc.losses.focal_loss`.
+    """Pixels to labels, by encoder and head together or, as `HeadStage`, the head: `models.mpc.losses.focal_loss`.
 
     calibration: so many forgeries of training photos decide, after the last step, by how much the head's last bias is
     shifted, so that forged above .5 is the rule with the best mean F1 on them. 0: not at all, as released.
@@ -137,11 +137,6 @@ class HeadStage(ClassifierStage):
 
 
 @dataclass(frozen=True)
-class SupervisedStage(ClassifierStage):
-    """Encoder and head together, in the place of both stages or before them."""
-
-
-@dataclass(frozen=True)
 class Recipe:
     """One training. seed decides weights, forgeries, their order and every random draw.
 
@@ -154,10 +149,10 @@ class Recipe:
     data: Data = field(default_factory=Data)
     contrast: ContrastStage = field(default_factory=ContrastStage)
     head: HeadStage = field(default_factory=HeadStage)
-    supervised: SupervisedStage = field(default_factory=SupervisedStage)
+    supervised: ClassifierStage = field(default_factory=ClassifierStage)
     teacher: Teaching = field(default_factory=Teaching)
 
-    def stage(self, name: str) -> ContrastStage | HeadStage | SupervisedStage:
+    def stage(self, name: str) -> ContrastStage | ClassifierStage:
         """The settings of the stage "contrast", "head" or "supervised"."""
         return getattr(self, name)
 

@@ -407,8 +407,8 @@ def test_the_head_stage_goes_on_from_the_head_of_a_trained_network(photo_folder,
         found = state(tmp_path / str(start_head), "head")["network"]
         same = [torch.allclose(found[k], first[k], rtol=1e-3, atol=1e-4) for k in heads]
         assert all(same) if start_head else not any(same)
+    recipe.write_text(tiny.replace("HEAD", "true"))
     with pytest.raises(train.TrainingError, match=r"head\.start_head: here True, there False"):
-        recipe.write_text(tiny.replace("HEAD", "true"))
         run(photo_folder, tmp_path / "False", recipe, *words, "--stage", "head", "--resume")
     (tmp_path / "True" / "head.pt").unlink()
     with pytest.raises(train.TrainingError, match=r"head\.start_head takes the head of a trained network; give one"):
