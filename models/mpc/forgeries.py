@@ -96,6 +96,8 @@ class Presentation:
     least: a framed sample may be shown as small as this, drawn evenly from least to frame, half of the time.
     crop: side of the square that is cut out; equal to frame and with least = frame, native = 0: the whole photo.
     augment: probability of MPC's augmentation (`augmented`).
+    parts: share of the samples that show only a part of the photo (`part`), so that where something lies in the picture
+        says less about whether it was forged.
     """
 
     frame: int = 512
@@ -103,6 +105,7 @@ class Presentation:
     least: int = 256
     crop: int = 160
     augment: float = 0.75
+    parts: float = 0.0
 
 
 class Forgeries(Dataset):
@@ -167,7 +170,9 @@ def forged_photo(
 def present(
     rgb: np.ndarray, mask: np.ndarray, how: Presentation, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A forged photo as the network sees it in training: augmented, brought to a frame, cropped."""
+    """A forged photo as the network sees it in training: a part of it, augmented, brought to a frame, cropped."""
+    if how.parts and rng.random() < how.parts:  # nothing is drawn without: recipes from before see their samples again
+        rgb, mask = part(rgb, mask, rng)
     if rng.random() < how.augment:
         rgb, mask = augmented(rgb, mask, rng)
     if rng.random() >= how.native:
@@ -175,6 +180,21 @@ def present(
         rgb = cv2.resize(rgb, (side, side), interpolation=cv2.INTER_LINEAR)
         mask = _resized_labels(mask, (side, side))
     return _crop(rgb, mask, how.crop, rng)
+
+
+def part(rgb: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A window of half to all of the photo's height and width, at least LEAST_SIDE, anywhere in it.
+
+    Where something is forged, the forged share of the window lies within AREA; the whole photo where no such window is
+    found in TRIES.
+    """
+    for _ in range(TRIES):
+        sides = [max(min(n, LEAST_SIDE), round(n * rng.uniform(0.5, 1.0))) for n in mask.shape]
+        top, left = (int(rng.integers(n - side + 1)) for n, side in zip(mask.shape, sides, strict=True))
+        window = (slice(top, top + sides[0]), slice(left, left + sides[1]))
+        if not mask.any() or AREA[0] <= mask[window].mean() <= AREA[1]:
+            return rgb[window], mask[window]
+    return rgb, mask
 
 
 def augmented(rgb: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -53,6 +53,7 @@ class Data:
     native: float = 0.25
     least: int = 256
     augment: float = 0.75
+    parts: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -278,7 +279,7 @@ def _check(recipe: Recipe) -> None:
         if stage.schedule != "linear" and (stage.warmup or stage.cooldown):
             raise RecipeError(f'{name}.warmup and {name}.cooldown belong to schedule = "linear"; set them to 0')
     data = recipe.data
-    shares = {key: getattr(data, key) for key in ("held_back", "photos", "native", "augment")}
+    shares = {key: getattr(data, key) for key in ("held_back", "photos", "native", "augment", "parts")}
     for key, value in shares.items():
         if not 0 <= value <= 1:
             raise RecipeError(f"data.{key} is a share between 0 and 1, got {value!r}")

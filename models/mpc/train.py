@@ -477,7 +477,7 @@ class Training:
 
     def _presentation(self, settings: Stage) -> Presentation:
         data = self.recipe.data
-        return Presentation(data.frame, data.native, data.least, settings.crop, data.augment)
+        return Presentation(data.frame, data.native, data.least, settings.crop, data.augment, data.parts)
 
     def _samples(
         self, photos: Photos | None, pairs: Pairs | None, stream: str, how: Presentation, length: int
