@@ -140,7 +140,8 @@ class Teacher:
             _Cells(samples), batch_size=None, num_workers=workers, worker_init_fn=worker_init if workers else None
         )
         seen = tqdm(loader, desc="teacher", unit="forgery", disable=None, mininterval=1.0)
-        values, forged = zip(*((v.numpy(), f.numpy()) for v, f in seen), strict=True)
+        # Copied: what a worker sends holds two open files as long as it is kept, and systems allow as few as 1,024.
+        values, forged = zip(*((v.numpy().copy(), f.numpy().copy()) for v, f in seen), strict=True)
         truth = np.concatenate(forged)
         if truth.all() or not truth.any():
             raise ValueError(f"{len(samples)} forgeries hold {'only' if truth.any() else 'no'} forged cells")
