@@ -67,8 +67,8 @@ data
   Held back for validation, and never trained on, is a share of the photos and of the sets' photos (data.held_back).
 
 recipe
-  A TOML file, or a shipped one: small-start, small-larger, small-further and small (of the checkpoint in this
-  repository, one after the other), released (the authors' code), paper (their text where it differs), ablation (of
+  A TOML file, or a shipped one: small-start, small-larger, small-further, small-parts and small (of the checkpoint in
+  this repository), released (the authors' code), paper (their text where it differs), ablation (of
   `bench study mpc-ablation --start`). It holds every choice that decides the result: network, data, and for each stage
   steps, batch, crop, optimizer, rate and its schedule, precision (float32, or autocast to bfloat16 or float16), loss.
   models/mpc/recipe.py explains each key. --start takes hrt_base.pth (ImageNet, from the HRFormer repository) for

@@ -8,7 +8,7 @@ import pytest
 
 from bench import forge
 from models.mpc import forgeries
-from models.mpc.forgeries import AREA, KINDS, Photos, augmented, find_photos, forged_photo
+from models.mpc.forgeries import AREA, KINDS, Photos, augmented, find_photos, forged_photo, part
 
 
 @pytest.fixture(scope="module")
@@ -175,3 +175,37 @@ def test_the_augmentation_has_the_released_scripts_probabilities(photos, calls, 
     assert sum(seen.values()) / 300 == pytest.approx(0.25, abs=0.07)
     assert min(seen.values()) / 300 == pytest.approx(0.25 / 3, abs=0.045) and len(seen) == 3
     assert turned / 300 == pytest.approx(0.75 * (1 / 4 + 1 / 4 / 2), abs=0.07)  # transposed, or turned by 90 or 270
+
+
+def test_parts_are_windows_of_the_photo_that_show_the_forgery():
+    rows, columns = np.meshgrid(np.arange(120), np.arange(160), indexing="ij")
+    rgb = np.stack([rows, columns, rows], axis=2).astype(np.uint8)  # each pixel says where it was
+    mask = np.zeros((120, 160), bool)
+    mask[100:118, 5:20] = True
+    tops, sides = [], []
+    for k in range(200):
+        shown, truth = part(rgb, mask, np.random.default_rng([12, k]))
+        top, left = (int(v) for v in shown[0, 0, :2])
+        height, width = truth.shape
+        assert np.array_equal(shown, rgb[top : top + height, left : left + width])
+        assert np.array_equal(truth, mask[top : top + height, left : left + width])
+        assert 0.005 <= truth.mean() <= 0.5
+        tops.append(top)
+        sides.append((height / 120, width / 160))
+    sides = np.array(sides)
+    assert sides.min() >= 0.49
+    assert sides.min(0).max() < 0.55
+    assert (sides == 1).all(1).mean() < 0.2  # the whole photo is the exception
+    assert max(tops) > 40
+
+
+def test_parts_of_authentic_and_of_small_photos():
+    authentic = np.zeros((120, 160), bool)
+    shapes = [part(np.zeros((120, 160, 3), np.uint8), authentic, np.random.default_rng(k))[1].shape for k in range(50)]
+    assert np.mean(shapes, axis=0) == pytest.approx([90, 120], rel=0.1)
+    small = np.zeros((20, 40), bool)
+    shapes = [part(np.zeros((20, 40, 3), np.uint8), small, np.random.default_rng(k))[1].shape for k in range(50)]
+    assert {height for height, _ in shapes} == {20}
+    assert min(width for _, width in shapes) == 32
+    full = np.ones((120, 160), bool)  # more than AREA allows, whatever the window
+    assert part(np.zeros((120, 160, 3), np.uint8), full, np.random.default_rng(0))[1].shape == (120, 160)

@@ -1,6 +1,8 @@
 """The teacher of MPC's trainings: its statistics against loops and scipy, and what it can learn."""
 
+import os
 from itertools import pairwise
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -170,6 +172,18 @@ def test_workers_change_nothing(teacher):
     again = Teacher(rounds=60).fit(Grained(0, 40), workers=2)
     rgb = photo(7)
     assert np.array_equal(teacher.log_odds(rgb), again.log_odds(rgb))
+
+
+def test_more_forgeries_than_files_may_be_open():
+    """What a worker sends lies in shared memory, an open file for each tensor."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else 100
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 60, hard))
+    try:
+        Teacher(rounds=1).fit(Grained(0, 100), workers=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize(("truth", "word"), [(True, "only"), (False, "no")])
