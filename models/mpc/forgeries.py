@@ -24,6 +24,8 @@ from bench.image import ImageError, read_image
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 KINDS = {"splice": 0.6, "copymove": 0.28, "removal": 0.12}
 THINGS = 0.75  # share of the forged regions that are sought among the things in a photo
+SEGMENTED = 0.6  # share of these that are segments, where the photo has a segmentation; the rest stands out in its middle
+EDGES = 0.12  # share of the forged regions that are parts between edges; the rest are plain shapes
 AREA = (0.005, 0.5)  # share of the photo that is forged
 WORKING_SIDE = 768  # larger photos are shrunk to this longest side before they are forged: the network sees 512
 TRIES = 5  # at a forgery whose share of the photo lies within AREA; the last one is taken as it is
@@ -296,11 +298,11 @@ def _region(rgb: np.ndarray, segments: np.ndarray | None, rng: np.random.Generat
     height, width = rgb.shape[:2]
     draw = rng.random()
     if draw < THINGS:
-        mask = _object(segments, rng, area) if segments is not None and rng.random() < 0.6 else None
+        mask = _object(segments, rng, area) if segments is not None and rng.random() < SEGMENTED else None
         mask = forge.object_mask(rgb, rng) if mask is None and min(height, width) >= 64 else mask
         if mask is not None and AREA[0] <= mask.mean() <= AREA[1]:
             return mask
-    if draw < THINGS + 0.12 and min(height, width) >= 64:
+    if draw < THINGS + EDGES and min(height, width) >= 64:
         mask = forge.segment_mask(rgb, rng, area)
         if AREA[0] <= mask.mean() <= AREA[1]:
             return mask
