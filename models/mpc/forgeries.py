@@ -24,7 +24,7 @@ from bench.image import ImageError, read_image
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 KINDS = {"splice": 0.6, "copymove": 0.28, "removal": 0.12}
 THINGS = 0.75  # share of the forged regions that are sought among the things in a photo
-SEGMENTED = 0.6  # share of these that are segments, where the photo has a segmentation; the rest stands out in its middle
+SEGMENTED = 0.6  # share of these that are segments, where there are some; the others stand out in the photo's middle
 EDGES = 0.12  # share of the forged regions that are parts between edges; the rest are plain shapes
 AREA = (0.005, 0.5)  # share of the photo that is forged
 WORKING_SIDE = 768  # larger photos are shrunk to this longest side before they are forged: the network sees 512
