@@ -47,12 +47,13 @@ def _facts(training: Training, stage: str, localizers: dict[Path, Localizer], li
     recipe, outcome = training.recipe, training.outcomes[stage]
     first, localizer = next(iter(localizers.items()))
     millions = sum(value.numel() for value in localizer.network.parameters()) / 1e6
-    size = localizer.input_size
+    size, windows = localizer.input_size, localizer.windows
     contaminated = f"trained on {', '.join(training.trained_on)}: results on these sets mean nothing"
     stages = ("contrast", "head") if stage == "head" else (stage,)
     rows = {
         "Network": f'HRFormer-{recipe.network.backbone} encoder, "{recipe.network.head}" head, {millions:.1f} M '
-        f"parameters; input {size} x {size}, probability of forgery at stride 4",
+        f"parameters; input {size} x {size}{f', the photo and four windows of {windows:g}' if windows else ''}, "
+        "probability of forgery at stride 4",
         **{f"`{file.name}`": _file(file, outcome) for file in localizers},
         "Start": f"{outcome.start['file']}, SHA-256 `{outcome.start['sha256']}`"
         if outcome.start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,10 +31,15 @@ class MPCLocalizer(Localizer):
 
     The photo is resized to a square (bilinear, 8 bit, aspect ratio not kept), divided by 255, and passed through
     the network; its map at a quarter of that size is resized back (bilinear).
+
+    windows: 0, as the authors do it; otherwise the network also sees four windows, one in each corner of the photo,
+    with this share of its height and width, in the same way. A pixel's probability is then the mean of the photo's and
+    of the windows', which is the mean of those that hold the pixel.
     """
 
     network: MPC
     input_size: int
+    windows: float = 0.0
 
     def _load(self, checkpoint: Checkpoint, backbone: str, head: str, input_size: int, device: str) -> None:
         target = compute_device(device)
@@ -46,12 +52,29 @@ class MPCLocalizer(Localizer):
         self._device = target
 
     def localize(self, image: ForensicImage) -> ScoreMap:
-        height, width = image.shape
-        square = cv2.resize(image.rgb, (self.input_size, self.input_size), interpolation=cv2.INTER_LINEAR)
+        whole = self._map(image.rgb)
+        if not self.windows:
+            return ScoreMap(whole, "probability")
+        total, count = (np.zeros(image.shape, np.float32) for _ in range(2))
+        for window in corners(image.shape, self.windows):
+            total[window] += self._map(image.rgb[window])
+            count[window] += 1
+        return ScoreMap((whole + total / count) / 2, "probability")
+
+    def _map(self, rgb: np.ndarray) -> np.ndarray:
+        """Probabilities, float32 (H, W), of a photo or a window of one."""
+        square = cv2.resize(rgb, (self.input_size, self.input_size), interpolation=cv2.INTER_LINEAR)
         x = torch.from_numpy((square / 255.0).astype(np.float32)).permute(2, 0, 1)[None]
         with torch.inference_mode():
             probability = self.network(x.to(self._device)).sigmoid()[0, 0].float().cpu().numpy()
-        return ScoreMap(probability, "probability").resized(height, width)
+        return cv2.resize(probability, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_LINEAR)
+
+
+def corners(shape: tuple[int, int], share: float) -> list[tuple[slice, slice]]:
+    """Four windows of (H, W), one in each corner, with `share` of its height and width; from .5 on they cover it."""
+    sides = [math.ceil(n * share) for n in shape]
+    ends = [(slice(0, side), slice(n - side, n)) for n, side in zip(shape, sides, strict=True)]
+    return [(rows, columns) for rows in ends[0] for columns in ends[1]]
 
 
 @register(
@@ -63,10 +86,10 @@ class MPCLocalizer(Localizer):
     "here from a start with a teacher, on forgeries synthesised from photos, see models/mpc/weights/mpc_small.md",
 )
 class MPCSmall(MPCLocalizer):
-    """The checkpoint in models/mpc/weights, whose config names backbone, head and input size.
+    """The checkpoint in models/mpc/weights, whose config names backbone, head, input size and windows.
 
-    A state dict or a file without config is taken as HRFormer-Small with the "catnet" head at 512 x 512. The config
-    may name the published sets that the network was trained on (`bench train` writes it so).
+    A state dict or a file without config is taken as HRFormer-Small with the "catnet" head at 512 x 512 and no windows.
+    The config may name the published sets that the network was trained on (`bench train` writes it so).
     """
 
     def __init__(self, weights: str | os.PathLike | Mapping[str, Tensor] | None = None, device: str = "cpu"):
@@ -77,6 +100,7 @@ class MPCSmall(MPCLocalizer):
             )
         checkpoint = read_checkpoint(SHIPPED if weights is None else weights)
         self._load(checkpoint, *_described(checkpoint), device)
+        self.windows = _windows(checkpoint)
         self.trained_on = _named_sets(checkpoint)
 
 
@@ -126,6 +150,14 @@ def _described(checkpoint: Checkpoint) -> tuple[str, str, int]:
             f"known are {', '.join(VARIANTS)}; {', '.join(HEADS)}; and whole numbers of pixels"
         )
     return backbone, head, size
+
+
+def _windows(checkpoint: Checkpoint) -> float:
+    """The share of a window that the checkpoint's config names, 0 where it names none."""
+    share = checkpoint.config.get("windows", 0.0)
+    if isinstance(share, bool) or not isinstance(share, int | float) or not (share == 0 or 0.5 <= share < 1):
+        raise WeightsError(f"{checkpoint.source}: windows in its config is {share!r} and neither 0 nor from .5 to 1")
+    return float(share)
 
 
 def _named_sets(checkpoint: Checkpoint) -> tuple[str, ...] | None:

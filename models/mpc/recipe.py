@@ -30,7 +30,8 @@ class RecipeError(ValueError):
 @dataclass(frozen=True)
 class Network:
     """backbone, head: as in `models.mpc.network.MPC`. drop_path: the randomness that makes the views of stage 1.
-    input_size: side in pixels of the square that photos are resized to when the network is applied.
+    input_size: side in pixels of the square that photos are resized to when the network is applied. windows: share of
+    the photo's sides, from .5, of four windows that it then sees besides (`models.mpc.localizer`); 0, as MPC: none.
     initial: the encoder's first values, where no --start replaces them: "random", or "forensic", half of the first
     kernels blind to what is constant or changes evenly, and branches that start at zero (`models.mpc.start`)."""
 
@@ -38,6 +39,7 @@ class Network:
     head: str = "catnet"
     drop_path: float = 0.2
     input_size: int = 512
+    windows: float = 0.0
     initial: str = "random"
 
 
@@ -289,6 +291,8 @@ def _check(recipe: Recipe) -> None:
         raise RecipeError(f"network.drop_path is a probability below 1, got {recipe.network.drop_path!r}")
     if recipe.network.input_size < 32:
         raise RecipeError(f"network.input_size is at least 32 pixels, got {recipe.network.input_size}")
+    if recipe.network.windows and not 0.5 <= recipe.network.windows < 1:
+        raise RecipeError(f"network.windows is 0 or a share from 0.5 to 1, got {recipe.network.windows!r}")
     for name in ("head", "supervised"):
         if recipe.stage(name).calibration < 0:
             raise RecipeError(f"{name}.calibration is a number of forgeries, got {recipe.stage(name).calibration}")

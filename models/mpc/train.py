@@ -353,6 +353,7 @@ class Training:
             "backbone": self.recipe.network.backbone,
             "head": self.recipe.network.head,
             "input_size": self.recipe.network.input_size,
+            "windows": self.recipe.network.windows,
             "trained_on": list(self.trained_on),
         }
         for name, tensors in found.items():

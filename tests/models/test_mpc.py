@@ -1,5 +1,6 @@
 """The MPC network, its checkpoints and its localizers."""
 
+import math
 import pickle
 import re
 
@@ -196,6 +197,35 @@ def test_localizer_reads_backbone_head_and_input_size_from_the_checkpoint(tmp_pa
     save_checkpoint(path, network(), {"input_size": "large"})
     with pytest.raises(models.WeightsError, match=r"other\.safetensors: its config names .* input size 'large'"):
         models.build("mpc", weights=path)
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (33, 51)])
+def test_windows_are_averaged_with_the_photo(tmp_path, small, height, width):
+    """Against the localizer without windows, applied to each window cut out, and a loop over the pixels."""
+    path, image = tmp_path / "windows.safetensors", photo(height, width)
+    save_checkpoint(path, small, {"input_size": 96, "windows": 0.75})
+    alone, built = models.build("mpc", weights=small.state_dict()), models.build("mpc", weights=path)
+    alone.network, alone.input_size = built.network, 96
+    rows, columns = math.ceil(0.75 * height), math.ceil(0.75 * width)
+    found = [[[] for _ in range(width)] for _ in range(height)]
+    for top in (0, height - rows):
+        for left in (0, width - columns):
+            part = np.ascontiguousarray(image.rgb[top : top + rows, left : left + columns])
+            values = alone.localize(ForensicImage(part)).values
+            for y in range(rows):
+                for x in range(columns):
+                    found[top + y][left + x].append(values[y, x])
+    expected = (alone.localize(image).values + np.array([[np.mean(v) for v in row] for row in found])) / 2
+    np.testing.assert_allclose(built.localize(image).values, expected, atol=1e-6)
+    assert {len(v) for row in found for v in row} == {1, 2, 4}
+    assert (built.windows, alone.windows) == (0.75, 0)
+
+
+@pytest.mark.parametrize("share", ["three", True, 0.4, 1.0])
+def test_a_checkpoint_with_impossible_windows_is_refused(tmp_path, small, share):
+    path = tmp_path / "windows.safetensors"
+    save_checkpoint(path, small, {"windows": share})
+    assert f"windows.safetensors: windows in its config is {share!r} and neither 0 nor from .5 to 1" in refusal(path)
 
 
 def test_a_checkpoint_with_values_beyond_half_precision_is_not_saved(tmp_path):

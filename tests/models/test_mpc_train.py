@@ -874,6 +874,8 @@ def test_shipped_recipe_is_complete_and_sensible():
         ("[data]\nphotos = 1.5", "data.photos is a share between 0 and 1, got 1.5"),
         ("[network]\nbackbone = 'large'", "network.backbone is 'large'; known: tiny, small, base"),
         ("[data]\nnative = 2", "data.native is a share between 0 and 1, got 2.0"),
+        ("[network]\nwindows = 0.3", "network.windows is 0 or a share from 0.5 to 1, got 0.3"),
+        ("[data]\nparts = -0.1", "data.parts is a share between 0 and 1, got -0.1"),
         ("[network]\ninitial = 'srm'", "network.initial is 'srm'; known: random, forensic"),
         ("[teacher]\nsamples = -1", "teacher.samples is a number of forgeries, 0 for no teacher, and teacher.weight"),
         ("[teacher]\nweight = 0", "teacher.samples is a number of forgeries, 0 for no teacher, and teacher.weight"),
