@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # runs from a clone that is 
 
 from bench.image import ForensicImage, NotApplicable
 from bench.metrics import evaluate
-from bench.statistics import bootstrap_mean, paired_bootstrap
+from bench.statistics import Interval, bootstrap_mean, paired_bootstrap
 from models import Localizer, build
 from models.mpc.forgeries import augmented, find_photos, forged_photo, part
 from models.mpc.recipe import read_recipe
@@ -75,8 +75,8 @@ def table(scores: dict[str, np.ndarray], hosts: np.ndarray) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _interval(found) -> str:
-    return f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]"
+def _interval(found: Interval) -> str:
+    return "n/a" if np.isnan(found.mean) else f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
 if __name__ == "__main__":
