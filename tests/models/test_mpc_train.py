@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import hashlib
 import json
 import math
@@ -843,10 +844,10 @@ def test_shipped_recipe_is_complete_and_sensible():
     assert recipe.network.backbone == "small"
     assert recipe.contrast.views == ("within", "scale", "modality")
     assert (recipe.head.alpha, recipe.head.gamma) == (0.5, 2.0)
-    start, larger, further = (read_recipe(f"small-{name}") for name in ("start", "larger", "further"))
-    assert recipe.data == further.data
+    start, larger, further, parts = (read_recipe(f"small-{name}") for name in ("start", "larger", "further", "parts"))
+    assert recipe.data == parts.data == dataclasses.replace(further.data, parts=0.5)
     assert start.data.held_back == recipe.data.held_back == read_recipe("ablation").data.held_back
-    for before in (start, larger, further):
+    for before in (start, larger, further, parts):
         assert before.teacher.samples > 0
         assert before.supervised.crop == before.data.frame == before.network.input_size
         assert before.network.backbone == recipe.network.backbone

@@ -1,5 +1,6 @@
 """BLK and CAGI on constructed breaks of the JPEG grid, beside recorded maps of pyIFD 0.0.3."""
 
+import cv2
 import numpy as np
 import pytest
 from scipy.ndimage import median_filter
@@ -8,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 import models
 from bench.image import ForensicImage, decode_rgb, encode_jpeg
 from models.classical import blk, cagi
+from models.classical.blocks import split
 
 
 def save(rgb, quality):
@@ -54,9 +56,20 @@ def test_authentic_jpeg_scores_near_chance(name, host, checkerboard):
 
 
 def test_blk_agrees_with_pyifd(off_grid, recorded):
-    """Apart from the right border, where pyIFD puts the mirrored column in the wrong place."""
-    lines = blk.grid_lines(off_grid.luminance, 50, 33) + blk.grid_lines(off_grid.luminance.T, 50, 33).T
-    ours, theirs = blk.inside_over_border(lines)[:, :-5], recorded["BLK_off_grid"][:, :-5]
+    """Apart from the right border, where pyIFD puts the mirrored column in the wrong place, and from blocks near a
+    second difference of 50, which is an edge or not by how the processor rounds."""
+    luminance = off_grid.luminance
+    lines = blk.grid_lines(luminance, 50, 33) + blk.grid_lines(luminance.T, 50, 33).T
+    theirs = recorded["BLK_off_grid"]
+    near = np.zeros(luminance.shape, np.uint8)
+    for plane, found in ((luminance, near), (luminance.T, near.T)):  # both directions
+        on_the_verge = np.zeros(plane.shape, np.uint8)
+        on_the_verge[1:-1] = np.abs(np.abs(np.diff(plane, 2, axis=0)) - 50) < 1e-4
+        # a line is accumulated over 16 pixels on either side, its median is over 16 lines, and the grid's over 16 more
+        found |= cv2.dilate(on_the_verge, np.ones((65, 33), np.uint8))
+    compared = ~split(near).any(axis=(2, 3))[:, :-5]
+    assert compared.mean() > 0.75
+    ours, theirs = blk.inside_over_border(lines)[:, :-5][compared], theirs[:, :-5][compared]
     np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
 
 
