@@ -181,9 +181,11 @@ def test_more_forgeries_than_files_may_be_open():
     used = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else 100
     resource.setrlimit(resource.RLIMIT_NOFILE, (used + 60, hard))
     try:
-        Teacher(rounds=1).fit(Grained(0, 100), workers=1)
+        crowded = Teacher(rounds=1).fit(Grained(0, 100), workers=1)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    seen = photo(7)
+    assert np.array_equal(crowded.log_odds(seen), Teacher(rounds=1).fit(Grained(0, 100)).log_odds(seen))
 
 
 @pytest.mark.parametrize(("truth", "word"), [(True, "only"), (False, "no")])
