@@ -1,28 +1,23 @@
-"""The command line: which command is which module. Modules are imported only when their command is used."""
+"""The command line: `bench/commands` holds one file per command, found by listing the folder and imported when used."""
 
 from __future__ import annotations
 
 import argparse
-import difflib
+import ast
 import importlib
 import os
 import sys
+from pathlib import Path
 
-COMMANDS = {
-    "run": ("bench.run", "run localizers over test sets and perturbations; resumes where it was stopped"),
-    "report": ("bench.report", "turn one or several runs into an HTML page, figures and tables"),
-    "check": ("bench.check", "compare a run with a reference; exit 1 when a localizer got worse"),
-    "list": ("bench.listing", "list models, data, perturbations or protocols"),
-    "data": ("bench.data_commands", "verify, prepare or describe a test set"),
-    "weights": ("bench.weights", "what checkpoints are needed, from where, whether they are intact; convert one"),
-    "train": ("bench.train", "train a localizer"),
-    "study": ("bench.study", "train the variants of a study, evaluate and compare them"),
-    "export": ("bench.export", "write perturbed images for a tool that lives elsewhere"),
-}
+from bench.usage import UsageError, suggest
+
+__all__ = ["UsageError", "main"]
+FOLDER = Path(__file__).with_name("commands")
 
 
-class UsageError(ValueError):
-    """What the user asked for cannot be done; the message says what to change."""
+def commands() -> list[str]:
+    """The names of all commands."""
+    return sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,12 +36,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"forgery-bench {__version__}")
         return 0
     command = argv[0]
-    if command not in COMMANDS:
-        near = difflib.get_close_matches(command, COMMANDS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        print(f"error: unknown command {command!r}{hint}\n\n{_overview()}", file=sys.stderr)
+    if command not in commands():
+        print(f"error: unknown command {command!r}; {suggest(command, commands())}\n\n{_overview()}", file=sys.stderr)
         return 2
-    module = importlib.import_module(COMMANDS[command][0])
+    module = importlib.import_module(f"bench.commands.{command}")
     parser = argparse.ArgumentParser(
         prog=f"python -m bench {command}",
         description=(module.__doc__ or "").strip(),
@@ -75,14 +68,19 @@ def _is_users(error: Exception) -> bool:
     return own or isinstance(error, OSError)
 
 
+def _summary(command: str) -> str:
+    """The first sentence of a command's module, read without importing it."""
+    text = ast.get_docstring(ast.parse((FOLDER / f"{command}.py").read_text(encoding="utf-8"))) or ""
+    return " ".join(text.partition("\n\n")[0].split())
+
+
 def _overview() -> str:
-    lines = [f"  {name:8} {text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join(
         [
             "usage: python -m bench COMMAND [OPTIONS]      (--help after a command shows its options)",
             "",
             "Evaluates image forgery localizers: accuracy, and robustness to post-processing.",
             "",
-            *lines,
+            *(f"  {name:8} {_summary(name)}" for name in commands()),
         ]
     )

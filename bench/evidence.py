@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.image import ScoreMap
 from bench.metrics import protocols
 from bench.metrics.kernel import Ranking
+from models.image import ScoreMap
 
 if TYPE_CHECKING:
     from bench.severity import Severity

@@ -8,7 +8,6 @@ score them: python -m bench run --models maps:DIR, with the same data, perturbat
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -20,10 +19,9 @@ import cv2
 import numpy as np
 
 from bench import __version__
-from bench.data import Sample, TestSet, open_test_sets
-from bench.image import ForensicImage, ImageError, read_image
-from bench.perturb import Perturbation, parse
-from bench.plan import limited
+from bench.data import Sample, TestSet
+from bench.perturb import Perturbation
+from models.image import ForensicImage, ImageError, read_image
 
 PNG_MAGIC = b"\x89PNG"
 PNG_RGB8 = b"\x08\x02"  # bit depth and colour type, bytes 24 and 25 of the file
@@ -32,34 +30,6 @@ NOT_PORTABLE = re.compile(r"[^A-Za-z0-9]+")
 
 class ExportError(RuntimeError):
     """An export that cannot be written; the message names the file."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `python -m bench export`."""
-    parser.add_argument("--data", default="builtin", help="builtin, NAME:ROOT, folder:IMAGES,MASKS; joined by commas")
-    parser.add_argument(
-        "--perturbations", default="standard", help="a grid's name, or e.g. 'jpeg:90,70;blur:3+noise:5'"
-    )
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder to write; an export there is extended"
-    )
-    parser.add_argument("--limit", type=int, help="at most this many images of each test set, evenly spread")
-    parser.add_argument("--seed", type=int, default=0, help="seed of random perturbations (default 0)")
-
-
-def main(args: argparse.Namespace) -> int:
-    """Exit code 0 when every image was written, 1 when some could not be read."""
-    perturbations = parse(args.perturbations)
-    test_sets = open_test_sets(args.data)
-    jobs = [(t, sample) for t in test_sets for sample in limited(t.samples, args.limit)]
-    if not jobs:
-        raise ExportError(f"nothing to export: --data {args.data} with this --limit holds no usable image")
-    entries, failures = export(jobs, perturbations, args.out, args.seed)
-    for failure in failures:
-        print(f"not exported: {failure}", file=sys.stderr)
-    print(f"{len(entries)} images of {len(jobs) - len(failures)} photos in {args.out / 'images'}")
-    print(f"put one score map a file into {args.out / 'maps'}; then: python -m bench run --models maps:{args.out}")
-    return 1 if failures else 0
 
 
 def export(

@@ -18,7 +18,7 @@ from decimal import Decimal
 import cv2
 import numpy as np
 
-from bench.image import ForensicImage, encode_jpeg
+from models.image import ForensicImage, encode_jpeg
 
 IDENTITY = "identity"
 

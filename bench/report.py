@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import json
 from pathlib import Path
 
-from bench.cli import UsageError
 from bench.published import of_test_set, records
 from bench.results import read_results
 from bench.store import Store
 from bench.summary import summarize
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `python -m bench report`."""
-    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders (default: the latest in runs/)")
-    parser.add_argument("--out", type=Path, help="where to write (default: RUN/report)")
-    parser.add_argument("--json", action="store_true", help="print the written files as JSON")
-
-
-def main(args: argparse.Namespace) -> int:
-    """Exit code 0 when the report is written, 2 when there is no readable run."""
-    import reports
-
-    folders = args.runs or [latest_run()]
-    out = args.out or folders[0] / "report"
-    with contextlib.ExitStack() as stack:
-        views = [_view(folder, stack.enter_context(Store(folder))) for folder in folders]
-        written = reports.write(out, views)
-    if args.json:
-        print(json.dumps([str(path) for path in written], indent=1))
-    else:
-        page = next(path for path in written if path.suffix == ".html")
-        print(f"{len(written)} files in {out}; open {page}")
-    return 0
+from bench.usage import UsageError
 
 
 def latest_run(root: Path = Path("runs")) -> Path:
@@ -62,7 +36,7 @@ def contaminated(about: dict) -> set[tuple[str, str]]:
     return {(m["name"], t["name"]) for m in about["models"] for t in about["test_sets"] if t["name"] in m["trained_on"]}
 
 
-def _view(folder: Path, store: Store):
+def run_view(folder: Path, store: Store):
     import reports
 
     about = read_about(folder)

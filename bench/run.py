@@ -10,7 +10,6 @@ seen is kept with its result.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -18,14 +17,11 @@ import sys
 import time
 from pathlib import Path
 
-import models
 from bench import __version__, plan, provenance
-from bench.cli import UsageError
-from bench.data import TestSet, open_test_sets
+from bench.data import TestSet
 from bench.metrics import PROTOCOLS
-from bench.perturb import parse
 from bench.results import write_results
-from bench.runner import BACKENDS, Tally, run_plan
+from bench.runner import Tally, run_plan
 from bench.store import Store
 from models.device import compute_device
 from models.memory import shared_among
@@ -33,66 +29,12 @@ from models.memory import shared_among
 DEFAULT_OUT = Path("runs/default")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `python -m bench run`."""
-    parser.add_argument(
-        "--models",
-        default="mpc,baselines",
-        help="names and groups, maps:DIR, onnx:FILE, torchscript:FILE, package.module:Class",
-    )
-    parser.add_argument("--data", default="builtin", help="builtin, NAME:ROOT, folder:IMAGES,MASKS; joined by commas")
-    parser.add_argument(
-        "--perturbations", default="standard", help="a grid's name, or e.g. 'jpeg:90,70;blur:3+noise:5'"
-    )
-    parser.add_argument(
-        "--weights", action="append", default=[], metavar="MODEL=FILE", help="checkpoint of a localizer"
-    )
-    parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help=f"run folder (default {DEFAULT_OUT})")
-    parser.add_argument("--workers", type=_positive, help="worker processes (default: cores; 1 with --device cuda)")
-    parser.add_argument("--backend", choices=BACKENDS, default="loky", help="joblib engine (default loky)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N, for networks (default cpu)")
-    parser.add_argument("--limit", type=_positive, help="at most this many images of each test set, evenly spread")
-    parser.add_argument("--seed", type=int, default=0, help="seed of random perturbations (default 0)")
-    parser.add_argument("--json", action="store_true", help="print the outcome as JSON on standard output")
-
-
-def main(args: argparse.Namespace) -> int:
-    """Exit code 0 when every cell was measured or is not applicable, 1 when some failed, 2 when nothing can run."""
-    names = models.expand(args.models)
-    if len({_label(name) for name in names}) < len(names):
-        raise UsageError(
-            "two of the paths after maps:, onnx: or torchscript: have the same last name; rename one, "
-            "tables tell them apart by it"
-        )
-    perturbations = parse(args.perturbations)
-    test_sets = [_limited(t, args.limit) for t in open_test_sets(args.data)]
-    planned, skipped = _plan_models(names, _weights_option(args.weights, names), args.device)
-    for name, reason in skipped.items():
-        print(f"skipped {name}: {reason}", file=sys.stderr)
-    if not planned:
-        raise UsageError("none of the requested models can run (see above)")
-    request = {
-        "models": ",".join(map(_label, names)),
-        "data": without_paths(args.data),
-        "perturbations": args.perturbations,
-        "limit": args.limit,
-    }
-    grid = plan.Plan(planned, test_sets, perturbations, args.seed, args.device)
-    records = [_model_record(name, planned, skipped) for name in names]
-    about, failures = carry_out(grid, args.out, request, records, workers=args.workers, backend=args.backend)
-    if args.json:
-        print(json.dumps({"out": str(args.out), **about}, indent=1))
-    else:
-        print(_closing_lines(about, failures, args.out))
-    return 1 if about["cells"].get("failed") else 0
-
-
 def carry_out(
     grid: plan.Plan, out: Path, request: dict, records: list[dict], *, workers: int | None, backend: str
 ) -> tuple[dict, list[str]]:
     """Measure what the run folder `out` lacks of a grid; write its run.json and results.csv.
 
-    request: what was asked for, in words. records: one a localizer that was asked for, as in `_model_record`.
+    request: what was asked for, in words. records: one a localizer that was asked for, as in `model_record`.
     workers: None takes the cores, or 1 on a GPU. Returns the content of run.json, and the failures, a line each.
     """
     started, clock = provenance.now(), time.perf_counter()
@@ -144,54 +86,10 @@ def _measure(grid: plan.Plan, store: Store, missing: int, workers: int, backend:
         return run_plan(grid, store, workers=workers, backend=backend, progress=bar.update)
 
 
-def _plan_models(names: list[str], weights: dict[str, str], device: str):
-    """Build each localizer once to learn what its results depend on; those without weights are skipped by name."""
-    planned, skipped = [], {}
-    for name in names:
-        try:
-            built = models.build(name, weights=weights.get(name), device=device)
-        except models.WeightsError as error:
-            skipped[_label(name)] = str(error)
-            continue
-        network = hasattr(built, "network")
-        seen = built.card.trained_on if built.trained_on is None else built.trained_on
-        planned.append(plan.PlannedModel(_label(name), name, built.identity(), weights.get(name), network, seen))
-    return planned, skipped
-
-
-def _label(name: str) -> str:
-    """How a requested model is called in tables: NAME:PATH by the path's last part, because a run may be published."""
-    model, path = models.split(name)
-    return name if path is None else f"{model}:{Path(path).resolve().name}"
-
-
-def _weights_option(pairs: list[str], names: list[str]) -> dict[str, str]:
-    found = {}
-    for pair in pairs:
-        name, separator, file = pair.partition("=")
-        if not separator or name not in names:
-            raise UsageError(f"--weights {pair}: expected MODEL=FILE with a MODEL of --models ({', '.join(names)})")
-        found[name] = str(Path(file).resolve())
-    return found
-
-
-def _limited(test_set: TestSet, limit: int | None) -> TestSet:
+def limited(test_set: TestSet, limit: int | None) -> TestSet:
     import dataclasses
 
     return dataclasses.replace(test_set, samples=plan.limited(test_set.samples, limit))
-
-
-def _model_record(name: str, planned, skipped: dict[str, str]) -> dict:
-    card = models.find(name).card
-    ready, name = {p.name: p for p in planned}, _label(name)
-    return {
-        "name": name, "title": card.title, "paper": card.paper, "year": card.year, "summary": card.summary,
-        "licence": card.licence, "groups": list(card.groups),
-        "trained_on": list(ready[name].trained_on if name in ready else card.trained_on),
-        "status": "run" if name in ready else "skipped", "reason": skipped.get(name, ""),
-        "identity": ready[name].identity if name in ready else "",
-        "own_weights": name in ready and ready[name].weights is not None,
-    }  # fmt: skip
 
 
 def _test_set_record(test_set: TestSet) -> dict:
@@ -209,15 +107,6 @@ def _protocol_record(protocol) -> dict:
     return {key: getattr(protocol, key) for key in ("name", "version", "title", "description")}
 
 
-def without_paths(data: str) -> str:
-    """The --data text with folders reduced to their last name: a run folder may be published."""
-    parts = []
-    for item in data.split(","):
-        name, separator, root = item.partition(":")
-        parts.append(f"{name}:{Path(root).name}" if separator else Path(name).name)
-    return ",".join(parts)
-
-
 def _timing(tally: Tally) -> dict:
     return {
         "localizers": round(tally.localizers, 2),
@@ -226,7 +115,7 @@ def _timing(tally: Tally) -> dict:
     }
 
 
-def _closing_lines(about: dict, failures: list[str], out: Path) -> str:
+def closing_lines(about: dict, failures: list[str], out: Path) -> str:
     cells, seconds = about["cells"], about["seconds"]
     fresh = cells["asked"] - cells["reused"]
     lines = [
@@ -257,10 +146,3 @@ def _write_json(path: Path, content: dict) -> None:
     temporary = path.with_suffix(".json.part")
     temporary.write_text(json.dumps(content, indent=1) + "\n")
     os.replace(temporary, path)
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value

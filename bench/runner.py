@@ -23,11 +23,11 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 import models
 from bench import thumbnails
 from bench.evidence import Evidence
-from bench.image import ForensicImage, NotApplicable, ScoreMap, read_image
 from bench.perturb import Perturbation
 from bench.plan import Job, Place, Plan, PlannedModel
 from bench.severity import Severity, severity
 from bench.store import Store
+from models.image import ForensicImage, NotApplicable, ScoreMap, read_image
 
 BACKENDS = ("loky", "threading", "dask", "ray")
 RAY_CHUNK = 64

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from bench.image import ForensicImage
+from models.image import ForensicImage
 
 WINDOW = 11  # pixels, with a Gaussian of sigma 1.5 (Wang et al., IEEE TIP 13(4), 2004, section III-B)
 SIGMA = 1.5

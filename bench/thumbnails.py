@@ -6,7 +6,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from bench.image import ScoreMap
+from models.image import ScoreMap
 
 SIDE = 208  # pixels of the longer side
 

@@ -27,8 +27,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.image import ForensicImage, ScoreMap
+from models.image import ForensicImage, ImageError, NotApplicable, ScoreMap, ScoreMapError, read_image
 
+__all__ = [
+    "ForensicImage",
+    "ImageError",
+    "Localizer",
+    "ModelCard",
+    "NotApplicable",
+    "ScoreMap",
+    "ScoreMapError",
+    "UnknownModel",
+    "WeightFile",
+    "WeightsError",
+    "WeightsMissing",
+    "build",
+    "cards",
+    "expand",
+    "find",
+    "groups",
+    "read_image",
+    "register",
+]
 ENTRY_POINTS = "bench.localizers"
 SHOWN = "BENCH_LICENCES_SHOWN"  # names a process has shown the licences of
 
@@ -81,7 +101,7 @@ class ModelCard:
         on: a result on one of them is marked as contaminated.
     parameters: of the network. gflops_512: 1e9 operations (a multiply-add counts as two) for a photo of 512 x 512
         pixels, of convolutions, matrix products and attention alone; many papers count multiply-adds, which is half.
-        What published tables say of the method is in `models.published`.
+        What published tables say of the method is in `bench.published`.
     """
 
     name: str
@@ -160,7 +180,7 @@ def register(name: str, **card):
 
 @functools.cache
 def _sizes() -> dict[str, dict[str, int | float]]:
-    """`parameters` and `gflops_512` of the networks of this package, as `tests/network_sizes.py` counts them."""
+    """`parameters` and `gflops_512` of the networks of this package, as `bench.training.tools.network_sizes` counts."""
     sizes = {}
     with Path(__file__).with_name("sizes.csv").open(newline="") as file:
         for row in csv.DictReader(file):

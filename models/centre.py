@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.image import ForensicImage, ScoreMap
 from models import Localizer, register
+from models.image import ForensicImage, ScoreMap
 
 
 @register(

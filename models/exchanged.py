@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from scipy.special import expit, softmax
 
-from bench.image import ForensicImage, ScoreMap
 from models import Localizer, WeightsMissing, register
 from models.device import DeviceError, compute_device
+from models.image import ForensicImage, ScoreMap
 
 TEMPLATE = """\
 size = "native"         # "native"; or [height, width], to which the image is resized (bilinear, 8 bit);

@@ -17,8 +17,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from bench.image import ForensicImage, ScoreMap
 from models import Localizer, WeightsMissing, register
+from models.image import ForensicImage, ScoreMap
 
 SUFFIXES = (".npy", ".npz", ".png", ".tiff", ".tif")
 KINDS = ("probability", "score", "logit")

@@ -42,7 +42,7 @@ class StudyView:
     """A finished study, as its page sees it.
 
     variants: mappings with name, label, seeds (a number), published (one number a published column, or nothing).
-    curves, comparisons: the tables of `bench.study.findings`. features: one row a network; columns network,
+    curves, comparisons: the tables of `bench.training.study.findings`. features: one row a network; columns network,
         compactness, separability, silhouette, silhouette_pooled, images. trainings: one row a network; columns network,
         variant, seed, steps, seconds, loss, weights (SHA-256).
     outcome, headline, paragraphs: the verdict. facts: name -> text, how the study was made.

@@ -6,8 +6,8 @@ import time
 
 import numpy as np
 
-from bench.image import NotApplicable, ScoreMap
 from models import Localizer
+from models.image import NotApplicable, ScoreMap
 
 
 def _note(localizer, image):

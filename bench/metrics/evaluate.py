@@ -7,9 +7,9 @@ import math
 import cv2
 import numpy as np
 
-from bench.image import ScoreMap, ScoreMapError
 from bench.metrics.kernel import Ranking
 from bench.metrics.protocols import RANKING, Protocol, find
+from models.image import ScoreMap, ScoreMapError
 
 
 def evaluate(score: np.ndarray | ScoreMap, mask: np.ndarray, protocol: str | Protocol = "native") -> dict[str, float]:

@@ -26,11 +26,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.image import ForensicImage, ScoreMap
 from models import Localizer, WeightFile, register
 from models.checkpoint import load_strictly, read_checkpoint, registered_file
 from models.classical.blocks import require_size, to_pixels
 from models.device import compute_device
+from models.image import ForensicImage, ScoreMap
 
 _PAGE = "https://github.com/qbammey/adaptive_cfa_forensics/tree/master/src/models"
 _PADDING = 4  # pixels lost to unpadded convolutions on each side

@@ -24,9 +24,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit
 
-from bench.image import ForensicImage, ScoreMap
 from models import Localizer, register
 from models.classical.blocks import BLOCK, ZIGZAG, jpeg_luminance, to_pixels
+from models.image import ForensicImage, ScoreMap
 
 
 @register(

@@ -20,7 +20,6 @@ import numpy as np
 from scipy.ndimage import median_filter
 from scipy.special import expit
 
-from bench.image import ForensicImage, ScoreMap
 from models import Localizer, register
 from models.classical.blocks import (
     BLOCK,
@@ -33,6 +32,7 @@ from models.classical.blocks import (
     standard_luminance_table,
     to_pixels,
 )
+from models.image import ForensicImage, ScoreMap
 
 
 @register(

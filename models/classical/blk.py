@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 from scipy.ndimage import median_filter
 
-from bench.image import ForensicImage, ScoreMap
 from models import Localizer, register
 from models.classical.blocks import BLOCK, require_size, split, to_pixels
+from models.image import ForensicImage, ScoreMap
 
 PERIODS = 2  # grid lines examined on either side
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from scipy.fft import dct
 
-from bench.image import ForensicImage, NotApplicable
+from models.image import ForensicImage, NotApplicable
 
 BLOCK = 8
 # (row, column) of the 64 DCT frequencies of a block in zig-zag order, DC first.

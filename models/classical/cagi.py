@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from bench.image import ForensicImage, ScoreMap
 from models import Localizer, register
 from models.classical.blocks import BLOCK, require_size, to_pixels
+from models.image import ForensicImage, ScoreMap
 
 BINS = 40
 TILE = 10  # side of a content tile, in pixels of the photo brought to 600x600

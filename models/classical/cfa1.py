@@ -23,9 +23,9 @@ import numpy as np
 from scipy.ndimage import median_filter
 from scipy.special import expit
 
-from bench.image import ForensicImage, NotApplicable, ScoreMap
 from models import Localizer, register
 from models.classical.blocks import require_size, split, to_pixels
+from models.image import ForensicImage, NotApplicable, ScoreMap
 
 _PREDICTOR = np.array([[0, 0.25, 0], [0.25, -1, 0.25], [0, 0.25, 0]], np.float32)
 _WINDOW = 7  # side of the Gaussian window of the local variance; sigma is a quarter of its reach

@@ -25,9 +25,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from bench.image import ForensicImage, ScoreMap
 from models import Localizer, register
 from models.classical.blocks import require_size, split, to_pixels
+from models.image import ForensicImage, ScoreMap
 
 # Positions (row, column) modulo 2 of red and blue; green holds the other two.
 BAYER_PATTERNS = {

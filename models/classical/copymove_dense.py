@@ -19,9 +19,9 @@ from math import factorial
 import cv2
 import numpy as np
 
-from bench.image import ForensicImage, ScoreMap
 from models import Localizer, register
 from models.classical.blocks import require_size
+from models.image import ForensicImage, ScoreMap
 
 PATCH = 16  # diameter of the patches, in pixels
 ORDER = 5  # Zernike moments up to this order: 12 of them

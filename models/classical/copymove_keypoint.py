@@ -18,8 +18,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from bench.image import ForensicImage, ScoreMap
 from models import Localizer, register
+from models.image import ForensicImage, ScoreMap
 
 MAX_COPIES = 3  # neighbours examined by the generalised ratio test
 MAX_TRANSFORMS = 6

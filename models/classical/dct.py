@@ -23,9 +23,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.image import ForensicImage, NotApplicable, ScoreMap
 from models import Localizer, register
 from models.classical.blocks import BLOCK, ZIGZAG, block_dct, jpeg_luminance, require_size, to_pixels
+from models.image import ForensicImage, NotApplicable, ScoreMap
 
 _LONGEST, _LEAST_LINE, _LEAST_SAMPLES = 64, 0.5, 50
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from bench.image import ForensicImage, ScoreMap, decode_rgb, encode_jpeg
 from models import Localizer, register
+from models.image import ForensicImage, ScoreMap, decode_rgb, encode_jpeg
 
 
 @register(

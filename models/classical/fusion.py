@@ -37,7 +37,6 @@ import numpy as np
 from scipy.special import expit, logit, ndtri
 from scipy.stats import rankdata
 
-from bench.image import ForensicImage, NotApplicable, ScoreMap
 from models import Localizer, WeightsError, WeightsMissing, register
 from models.classical.adq1 import DoubleQuantisationPeriod
 from models.classical.adq2 import DoubleQuantisationMixture
@@ -47,6 +46,7 @@ from models.classical.cfa2 import ReinterpolationError
 from models.classical.copymove_keypoint import KeypointCopyMove
 from models.classical.ela import ErrorLevelAnalysis
 from models.classical.ghost import JpegGhosts
+from models.image import ForensicImage, NotApplicable, ScoreMap
 
 # Imported, not built by name, so that a member's source counts as source of the fusion. GHOST and SIFT run with fewer
 # qualities and keypoints than alone: half their time, for .002 of held-out AUC.

@@ -17,8 +17,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from bench.image import ForensicImage, ScoreMap, decode_rgb, encode_jpeg
 from models import Localizer, register
+from models.image import ForensicImage, ScoreMap, decode_rgb, encode_jpeg
 
 STRIDE = 4  # the window mean is smooth: every fourth pixel of it says all
 

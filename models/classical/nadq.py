@@ -27,7 +27,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from bench.image import ForensicImage, ScoreMap
 from models import Localizer, register
 from models.classical.blocks import (
     BLOCK,
@@ -40,6 +39,7 @@ from models.classical.blocks import (
     standard_luminance_table,
     to_pixels,
 )
+from models.image import ForensicImage, ScoreMap
 
 _PAPER = "Bianchi, Piva, IEEE TIFS 2012"
 _REACH = 2048  # coefficients lie in -2048..2047

@@ -15,9 +15,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from bench.image import ForensicImage, ScoreMap
 from models import Localizer, register
 from models.classical.blocks import deviation, require_size, to_pixels
+from models.image import ForensicImage, ScoreMap
 
 # Daubechies' orthogonal scaling filter with 8 vanishing moments ("db8"), I. Daubechies, Ten Lectures, table 6.1.
 SCALING_FILTER = (

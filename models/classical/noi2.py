@@ -24,9 +24,9 @@ import cv2
 import numpy as np
 from scipy.fft import dct
 
-from bench.image import ForensicImage, NotApplicable, ScoreMap
 from models import Localizer, register
 from models.classical.blocks import deviation, require_size, to_pixels
+from models.image import ForensicImage, NotApplicable, ScoreMap
 
 _LEAST_VARIANCE = 1e-3
 

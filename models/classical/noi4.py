@@ -21,9 +21,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from bench.image import ForensicImage, ScoreMap
 from models import Localizer, register
 from models.classical.blocks import deviation, require_size
+from models.image import ForensicImage, ScoreMap
 
 
 @register(

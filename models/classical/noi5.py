@@ -22,9 +22,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from bench.image import ForensicImage, NotApplicable, ScoreMap
 from models import Localizer, register
 from models.classical.blocks import require_size, split, to_pixels
+from models.image import ForensicImage, NotApplicable, ScoreMap
 
 _PATCH = 5
 _LEVELS = np.arange(1.0, 0.06, -0.05)  # shares of the patches, those of least variance, that are tried in turn

@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 from scipy.stats import binom
 
-from bench.image import ForensicImage, ScoreMap
 from models import Localizer, register
 from models.classical.blocks import require_size, to_pixels
+from models.image import ForensicImage, ScoreMap
 
 BLOCK = 5
 LOW_FREQUENCIES = 5  # DCT coefficients (i, j) of a block with 0 < i + j < 5 measure its texture

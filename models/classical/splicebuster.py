@@ -20,9 +20,9 @@ import cv2
 import numpy as np
 from scipy.linalg import LinAlgError, cholesky, solve_triangular
 
-from bench.image import ForensicImage, NotApplicable, ScoreMap
 from models import Localizer, register
 from models.classical.blocks import to_pixels
+from models.image import ForensicImage, NotApplicable, ScoreMap
 
 LENGTH = 4  # residuals of a co-occurrence
 LEVELS = 3  # after quantisation: -1, 0, 1

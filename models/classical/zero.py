@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 from scipy.stats import binom
 
-from bench.image import ForensicImage, ScoreMap, decode_rgb, encode_jpeg
 from models import Localizer, register
 from models.classical.blocks import BLOCK, DCT_MATRIX
+from models.image import ForensicImage, ScoreMap, decode_rgb, encode_jpeg
 
 ORIGINS = BLOCK * BLOCK
 NO_VOTE = 255

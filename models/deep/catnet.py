@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.image import ForensicImage, ScoreMap
 from models import WeightFile, register
 from models.convolution import ConvNorm
 from models.deep.localizer import NativeSizeLocalizer, NetworkLocalizer
 from models.deep.parts.dct_volume import dct_volume, luma_coefficients, with_jpeg
 from models.deep.parts.hrnet import ENLARGE, HRNet, basic_blocks, pass_on, stage, transition
 from models.deep.parts.tiles import Tiling, patchwise
+from models.image import ForensicImage, ScoreMap
 from models.memory import GB, Cost
 
 RGB_WIDTHS = (48, 96, 192, 384)

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from bench.image import ForensicImage, ScoreMap
 from models import WeightFile, register
 from models.deep.localizer import NetworkLocalizer
 from models.deep.parts.mit import (
@@ -24,6 +23,7 @@ from models.deep.parts.mit import (
 )
 from models.deep.parts.srm import over_channels
 from models.deep.parts.tiles import merge, tiles
+from models.image import ForensicImage, ScoreMap
 
 EMBEDDING = 768
 TILE = 512

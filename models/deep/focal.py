@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.image import ForensicImage, ScoreMap
 from models import WeightFile, register
 from models.deep.composite import CompositeLocalizer
 from models.deep.localizer import NetworkLocalizer
 from models.deep.parts.hrnet import HRNet
 from models.deep.parts.sam import ImageEncoder, MaskDecoder, PromptEncoder
+from models.image import ForensicImage, ScoreMap
 
 INPUT_SIZE = 1024
 WIDTHS = (32, 64, 128, 256)

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from bench.image import ForensicImage, ScoreMap
 from models import WeightFile, register
 from models.deep.localizer import NetworkLocalizer
 from models.deep.parts.mit import ConvNorm, Projection, enlarge
 from models.deep.parts.modalities import ModalitiesExtractor, ModalMixer
 from models.deep.parts.vmamba import VMamba
+from models.image import ForensicImage, ScoreMap
 
 INPUT_SIZE = 512
 WIDTHS = (96, 192, 384, 768)

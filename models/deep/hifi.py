@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from bench.image import ForensicImage, NotApplicable, ScoreMap
 from models import WeightFile, register
 from models.convolution import ConvNorm, convolve
 from models.deep.composite import CompositeLocalizer
@@ -19,6 +18,7 @@ from models.deep.parts.hrnet import ENLARGE, STEM_CHANNELS, HRNet, head_features
 from models.deep.parts.nonlocal_attention import NonLocal
 from models.deep.parts.resample import centre_aligned, resampled
 from models.deep.parts.tiles import Piece, Place, Tiling
+from models.image import ForensicImage, NotApplicable, ScoreMap
 from models.memory import GB, Cost
 
 WIDTHS = (18, 36, 72, 144)

@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.image import ForensicImage, ScoreMap
 from models import WeightFile, register
 from models.convolution import convolve
 from models.deep.localizer import NetworkLocalizer
 from models.deep.parts.padding import at_least
 from models.deep.parts.resnet import Bottleneck
 from models.deep.parts.tiles import merge, tiles
+from models.image import ForensicImage, ScoreMap
 
 TILE = 896
 STRIDE = 32

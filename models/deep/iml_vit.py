@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.image import ForensicImage, ScoreMap
 from models import WeightFile, register
 from models.deep.localizer import NetworkLocalizer
 from models.deep.parts.imagenet import normalized
 from models.deep.parts.layer_norm import MapLayerNorm
 from models.deep.parts.vit import PatchEmbed, blocks
+from models.image import ForensicImage, ScoreMap
 
 INPUT_SIZE = 1024
 PATCH = 16

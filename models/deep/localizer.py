@@ -54,8 +54,9 @@ class NativeSizeLocalizer(Localizer):
     memory_gb: the budget; None: see `models.memory.budget`, which is asked once, when the localizer is built.
     Raises MemoryLimitError for a number that is none, and in localize() where the budget is not enough.
 
-    cost: of a pass over the whole, measured with random weights on a CPU of one thread (`tests/network_memory.py` adds
-    up the tensors of any size). tiling: None where nothing but the whole gives the method's result.
+    cost: of a pass over the whole, measured with random weights on a CPU of one thread (see
+    `bench.training.tools.network_memory`, which adds up the tensors of any size).
+    tiling: None where nothing but the whole gives the method's result.
     """
 
     cost: Cost

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.image import ForensicImage, ScoreMap
 from models import WeightFile, register
 from models.deep.localizer import NativeSizeLocalizer, NetworkLocalizer
 from models.deep.parts.bayar import constrained
@@ -18,6 +17,7 @@ from models.deep.parts.keras import convolution, read_keras
 from models.deep.parts.manipulation_trace import FIRST_WIDTH, LAYERS, RADIUS, WIDTHS, trace_features
 from models.deep.parts.srm import by_channel
 from models.deep.parts.tiles import Tiling, patchwise
+from models.image import ForensicImage, ScoreMap
 from models.memory import GB, Cost
 
 PATCH = 512  # pixels a side seen at once; the 256 full-size feature maps take about 1 GB for it

@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.image import ForensicImage, ScoreMap
 from models import WeightFile, register
 from models.deep.localizer import NetworkLocalizer
 from models.deep.parts import convnext, mit
 from models.deep.parts.convnext import ConvNeXt
 from models.deep.parts.imagenet import normalized_square
 from models.deep.parts.layer_norm import MapLayerNorm
+from models.image import ForensicImage, ScoreMap
 
 INPUT_SIZE = 512
 SEGFORMER_DEPTHS = (3, 4, 18, 3)  # size B3

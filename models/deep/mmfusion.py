@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.image import ForensicImage, ScoreMap
 from models import Localizer, WeightFile, register
 from models.checkpoint import load_strictly, read_checkpoint, registered_file
 from models.deep.localizer import NativeSizeLocalizer
@@ -31,6 +30,7 @@ from models.deep.parts.mit import (
 from models.deep.parts.modalities import ModalitiesExtractor, ModalMixer
 from models.deep.parts.padding import at_least
 from models.device import compute_device
+from models.image import ForensicImage, ScoreMap
 from models.memory import GB, Cost
 
 EMBEDDING = 512

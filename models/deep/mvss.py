@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.image import ForensicImage, ScoreMap
 from models import WeightFile, register
 from models.convolution import convolve
 from models.deep.localizer import NetworkLocalizer
@@ -16,6 +15,7 @@ from models.deep.parts.bayar import BayarConv2d
 from models.deep.parts.imagenet import normalized
 from models.deep.parts.resnet import ResNet50
 from models.deep.parts.sobel import SobelNorm, edge_gate
+from models.image import ForensicImage, ScoreMap
 
 INPUT_SIZE = 512
 GREY_OF_BGR = (0.1140, 0.5870, 0.2989)

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.image import ForensicImage, ScoreMap
 from models import WeightFile, register
 from models.convolution import ConvNorm
 from models.deep.composite import CompositeLocalizer
@@ -18,6 +17,7 @@ from models.deep.parts.hrnet import ENLARGE, HRNet, head_features, in_strips
 from models.deep.parts.nonlocal_attention import NonLocal
 from models.deep.parts.resnet import Bottleneck
 from models.deep.parts.tiles import Place, Tiling
+from models.image import ForensicImage, ScoreMap
 from models.memory import GB, Cost
 
 WIDTHS = (18, 36, 72, 144)

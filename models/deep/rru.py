@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.image import ForensicImage, ScoreMap
 from models import WeightFile, register
 from models.deep.localizer import NativeSizeLocalizer, NetworkLocalizer
 from models.deep.parts.padding import at_least
+from models.image import ForensicImage, ScoreMap
 from models.memory import GB, Cost
 
 WIDTHS = (32, 64, 128, 256, 256)

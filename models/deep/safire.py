@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.image import ForensicImage, ScoreMap
 from models import WeightFile, register
 from models.deep.localizer import NetworkLocalizer
 from models.deep.parts.imagenet import normalized_square
@@ -27,6 +26,7 @@ from models.deep.parts.sam import (
     neck,
 )
 from models.deep.parts.vit import PatchEmbed, blocks
+from models.image import ForensicImage, ScoreMap
 
 WIDTH = 768
 DEPTH = 12

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.image import ForensicImage, ScoreMap
 from models import WeightFile, register
 from models.deep.localizer import NetworkLocalizer
 from models.deep.parts.keras import convolution, read_keras
@@ -19,6 +18,7 @@ from models.deep.parts.manipulation_trace import FIRST_WIDTH, LAYERS, RADIUS, WI
 from models.deep.parts.resample import left_aligned, sampled
 from models.deep.parts.srm import by_channel
 from models.deep.parts.tiles import Tiling, patchwise
+from models.image import ForensicImage, ScoreMap
 
 PATCH = 576  # pixels a side seen at once by the features; the attention takes as much memory for it
 MARGIN = 32  # pixels of it that are not kept; the features depend on fewer, and interpolation on one more

@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.image import ForensicImage, ScoreMap
 from models import WeightFile, register
 from models.deep.localizer import NetworkLocalizer
 from models.deep.parts import mit
 from models.deep.parts.imagenet import normalized_square
 from models.deep.parts.layer_norm import MapLayerNorm
+from models.image import ForensicImage, ScoreMap
 
 INPUT_SIZE = 512
 WIDTHS = (64, 128, 320, 512)  # at strides 4, 8, 16 and 32

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.image import ForensicImage, ScoreMap
 from models import WeightFile, register
 from models.deep.localizer import NativeSizeLocalizer, NetworkLocalizer
 from models.deep.parts.cmx import DualTransformer, detection_head, pooled
@@ -16,6 +15,7 @@ from models.deep.parts.dncnn import in_patches, noiseprint_plus
 from models.deep.parts.imagenet import normalized
 from models.deep.parts.mit import SMALLEST, WIDTHS, SegFormerHead, enlarge, patch_embed
 from models.deep.parts.padding import at_least
+from models.image import ForensicImage, ScoreMap
 from models.memory import GB, Cost
 
 EMBEDDING = 512

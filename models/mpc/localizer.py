@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.image import ForensicImage, ScoreMap
 from models import Localizer, WeightFile, WeightsError, WeightsMissing, register
 from models.checkpoint import Checkpoint, load_strictly, read_checkpoint, registered_file
 from models.device import compute_device
+from models.image import ForensicImage, ScoreMap
 from models.mpc.backbone import VARIANTS
 from models.mpc.head import HEADS
 from models.mpc.network import MPC

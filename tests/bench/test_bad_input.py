@@ -10,7 +10,7 @@ from PIL import Image
 
 from bench import data_commands
 from bench.data import DataError, open_test_sets
-from bench.image import ForensicImage, ImageError, encode_jpeg, read_image
+from models.image import ForensicImage, ImageError, encode_jpeg, read_image
 
 HEIGHT, WIDTH = 40, 60
 RGB = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)

@@ -10,9 +10,9 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from bench.evidence import SHARE, Curve, Evidence, binned_ap, binned_auc
-from bench.image import ScoreMap
 from bench.metrics import PROTOCOLS, evaluate, image_metrics, set_metrics
 from bench.severity import Severity
+from models.image import ScoreMap
 
 ABOUT = {"model": "ela", "test_set": "field", "image": "a/1", "perturbation": "jpeg:60"}
 

@@ -10,8 +10,8 @@ from PIL import Image
 from bench.cli import main
 from bench.data import open_test_sets
 from bench.export import ExportError, export
-from bench.image import ForensicImage, encode_jpeg, read_image
 from bench.perturb import parse, perturb
+from models.image import ForensicImage, encode_jpeg, read_image
 
 AWKWARD = ["a b.png", "A B.png", "über;mit:allem+?.png", "x" * 150 + ".png", "tail..png", "CON.png"]
 

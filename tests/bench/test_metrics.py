@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn import metrics as sk
 
-from bench.image import ScoreMap, ScoreMapError
 from bench.metrics import PROTOCOLS, UnknownProtocol, evaluate, find
+from models.image import ScoreMap, ScoreMapError
 
 TOLERANCE = 1e-6
 FIXED = ["f1", "iou", "precision", "recall", "mcc", "accuracy"]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from bench.image import ForensicImage
 from bench.perturb import GRIDS, STEPS, Perturbation, PerturbationError, describe, parse, perturb, step
+from models.image import ForensicImage
 
 KEY = ("builtin", "splice-01")
 

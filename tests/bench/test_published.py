@@ -5,8 +5,7 @@ import json
 import pytest
 
 from bench.cli import main
-from bench.published import of_test_set, records
-from models.published import everything, published
+from bench.published import everything, of_test_set, published, records
 
 
 def found(numbers, **where):

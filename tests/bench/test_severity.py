@@ -6,9 +6,9 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from sklearn.datasets import load_sample_image
 
-from bench.image import ForensicImage
 from bench.perturb import parse, perturb
 from bench.severity import severity
+from models.image import ForensicImage
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import pytest
 
 from bench.data import Sample, TestSet
 from bench.evidence import Evidence
-from bench.image import ScoreMap
 from bench.perturb import parse
 from bench.plan import Plan, PlannedModel
 from bench.store import Store, StoreError
+from models.image import ScoreMap
 
 
 class Made(TestSet):

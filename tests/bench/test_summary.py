@@ -8,11 +8,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from bench.evidence import Evidence
-from bench.image import ScoreMap
 from bench.metrics import PROTOCOLS, evaluate
 from bench.results import read_results
 from bench.statistics import bootstrap_mean
 from bench.summary import RESULTS, SUMMARY, family_and_level, results_table, summarize
+from models.image import ScoreMap
 
 SPECS = ("identity", "jpeg:60+resize:0.6")
 MODELS = {"good": "probability", "bad": "probability", "unbounded": "score"}

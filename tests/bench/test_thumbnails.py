@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from bench import thumbnails
-from bench.image import ScoreMap
+from models.image import ScoreMap
 
 
 def decoded(data):

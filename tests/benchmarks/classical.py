@@ -39,7 +39,7 @@ import torch
 from sklearn.datasets import load_sample_image
 
 import models
-from bench.image import NotApplicable, decode_rgb, encode_jpeg, read_image
+from models.image import NotApplicable, decode_rgb, encode_jpeg, read_image
 
 # What stands beside which; pyIFD's CAGI makes the plain and the inverse map at once.
 COUNTERPARTS = {

@@ -25,11 +25,11 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import torch
 
+from bench.training.mpc.forgeries import find_photos
+from bench.training.mpc.pairs import open_pairs
+from bench.training.mpc.recipe import learning_rate, read_recipe
+from bench.training.mpc.train import TWO_STAGES, Training
 from models.device import compute_device
-from models.mpc.forgeries import find_photos
-from models.mpc.recipe import learning_rate, read_recipe
-from models.mpc.sets import open_pairs
-from models.mpc.train import TWO_STAGES, Training
 
 
 def main() -> None:

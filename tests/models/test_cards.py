@@ -4,19 +4,19 @@ import collections
 import csv
 import json
 
-import network_sizes
 import pytest
 from shared import shared_path
 
 import models
 from bench.cli import main
-from models.published import everything, published
+from bench.published import everything, published
+from bench.training.tools import network_sizes
 
 
 @pytest.mark.parametrize("name", sorted(network_sizes.networks()))
 def test_parameters_are_those_of_the_network(name):
     counted = network_sizes.parameters(network_sizes.built(name))
-    assert models.find(name).card.parameters == counted, "run tests/network_sizes.py"
+    assert models.find(name).card.parameters == counted, "run python -m bench.training.tools.network_sizes"
 
 
 @pytest.mark.parametrize("name", ["mantranet", "noiseprint", "mvss-net", "if-osn"])

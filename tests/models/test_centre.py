@@ -5,8 +5,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 import models
-from bench.image import ForensicImage
 from bench.metrics import evaluate
+from models.image import ForensicImage
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 7), (5, 9), (64, 40)])

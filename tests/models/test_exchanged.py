@@ -13,8 +13,8 @@ from torch import nn
 
 import models
 from bench.cli import main
-from bench.image import ForensicImage
 from models.exchanged import TEMPLATE, ExchangeError, network_input, read_description, score_map
+from models.image import ForensicImage
 
 
 @pytest.fixture(scope="module", autouse=True)

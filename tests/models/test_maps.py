@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import models
-from bench.image import ForensicImage, encode_jpeg
+from models.image import ForensicImage, encode_jpeg
 from models.maps import MapsError
 
 SIZE = (24, 30)

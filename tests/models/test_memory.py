@@ -4,9 +4,9 @@ import os
 
 import pytest
 import torch
-from network_memory import peak
 
 import models
+from bench.training.tools.network_memory import peak
 from models import memory
 from models.memory import GB, Cost, MemoryLimitError, available, budget, shared_among
 

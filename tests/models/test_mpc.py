@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 
 import models
-from bench.image import ForensicImage
 from models.checkpoint import read_checkpoint, save_checkpoint
 from models.device import DeviceError, compute_device
+from models.image import ForensicImage
 from models.mpc import backbone
 from models.mpc.network import MPC
 

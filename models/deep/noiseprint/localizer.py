@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.image import ForensicImage, NotApplicable, ScoreMap
 from models import Localizer, WeightFile, WeightsMissing, register, weights_folder
 from models.checkpoint import load_strictly, read_checkpoint
 from models.deep.noiseprint.blind import LEAST_VALID, anomaly, smallest_side, to_pixels, windows
 from models.deep.noiseprint.digests import SHA256
 from models.deep.noiseprint.network import Noiseprint, extract
 from models.device import compute_device
+from models.image import ForensicImage, NotApplicable, ScoreMap
 
 FOLDER = "noiseprint"
 UNCOMPRESSED = 101

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.image import ForensicImage, JpegCoefficients, encode_jpeg
+from models.image import ForensicImage, JpegCoefficients, encode_jpeg
 
 
 def with_jpeg(image: ForensicImage) -> ForensicImage:

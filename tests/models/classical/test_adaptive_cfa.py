@@ -8,9 +8,9 @@ from shared import shared_path
 from sklearn.metrics import roc_auc_score
 
 import models
-from bench.image import ForensicImage, NotApplicable
 from models import WeightsError, WeightsMissing
 from models.classical.adaptive_cfa import AdaptiveCfa, MosaicNetwork
+from models.image import ForensicImage, NotApplicable
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from scipy.fft import dctn
 
-from bench.image import ForensicImage, encode_jpeg
 from models.classical import blocks
+from models.image import ForensicImage, encode_jpeg
 
 
 def test_block_dct_is_scipys_and_inverts(host):

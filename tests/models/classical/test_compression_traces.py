@@ -10,8 +10,8 @@ from scipy.stats import binom
 from sklearn.metrics import roc_auc_score
 
 import models
-from bench.image import ForensicImage, decode_rgb, encode_jpeg
 from models.classical import ela, ghost, zero
+from models.image import ForensicImage, decode_rgb, encode_jpeg
 
 
 def save(rgb, quality):

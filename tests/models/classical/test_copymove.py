@@ -7,8 +7,8 @@ import skimage.data
 from sklearn.metrics import roc_auc_score
 
 import models
-from bench.image import ForensicImage, encode_jpeg
 from models.classical import copymove_dense, copymove_keypoint
+from models.image import ForensicImage, encode_jpeg
 
 
 def copied(rgb, angle, scale, quality=None):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import models
-from bench.image import ForensicImage, NotApplicable, decode_rgb, encode_jpeg
+from models.image import ForensicImage, NotApplicable, decode_rgb, encode_jpeg
 
 NAMES = ["adq1", "adq2", "nadq", "nadq-aligned", "dct", "cfa1", "cfa2", "noi2", "noi4", "noi5"]
 NAMES += ["ela", "ghost", "zero", "noi1", "copymove-sift", "copymove-dense"]

@@ -6,8 +6,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 import models
-from bench.image import ForensicImage, NotApplicable
 from models.classical import cfa1, cfa2
+from models.image import ForensicImage, NotApplicable
 
 NAMES = ["cfa1", "cfa2"]
 

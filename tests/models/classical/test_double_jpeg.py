@@ -5,10 +5,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 import models
-from bench.image import ForensicImage, NotApplicable, decode_rgb, encode_jpeg
 from models.classical import adq1, adq2, nadq
 from models.classical import dct as inconsistent_quantisation
 from models.classical.blocks import jpeg_luminance, to_pixels
+from models.image import ForensicImage, NotApplicable, decode_rgb, encode_jpeg
 
 JPEG_ONLY = ["adq1", "adq2", "nadq", "nadq-aligned"]
 

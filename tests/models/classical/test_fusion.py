@@ -11,16 +11,16 @@ from scipy.optimize import minimize
 from sklearn.metrics import roc_auc_score
 
 import models
-from bench import builtin, train_fusion
 from bench.cli import main
-from bench.data import open_builtin
-from bench.image import ForensicImage, NotApplicable, ScoreMap, encode_jpeg
+from bench.data import builtin, open_builtin
 from bench.perturb import parse
 from bench.report import contaminated
+from bench.training import fusion as fusion_fit
+from bench.training import fusion as train_fusion
+from bench.training.fusion import Example
 from models import WeightsError, WeightsMissing
-from models.classical import fusion_fit
 from models.classical.fusion import MEMBERS, SHIPPED, Coefficients, Fusion
-from models.classical.fusion_fit import Example
+from models.image import ForensicImage, NotApplicable, ScoreMap, encode_jpeg
 
 HEIGHT, WIDTH = 48, 64
 

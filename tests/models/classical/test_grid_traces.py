@@ -7,9 +7,9 @@ from scipy.ndimage import median_filter
 from sklearn.metrics import roc_auc_score
 
 import models
-from bench.image import ForensicImage, decode_rgb, encode_jpeg
 from models.classical import blk, cagi
 from models.classical.blocks import split
+from models.image import ForensicImage, decode_rgb, encode_jpeg
 
 
 def save(rgb, quality):

@@ -7,8 +7,8 @@ from scipy.signal import medfilt
 from sklearn.metrics import roc_auc_score
 
 import models
-from bench.image import ForensicImage
 from models.classical import noi2, noi4, noi5
+from models.image import ForensicImage
 
 NAMES = ["noi2", "noi4", "noi5"]
 

@@ -8,8 +8,8 @@ from scipy.stats import binom
 from sklearn.metrics import roc_auc_score
 
 import models
-from bench.image import ForensicImage, NotApplicable
 from models.classical import noi1, noisesniffer, splicebuster
+from models.image import ForensicImage, NotApplicable
 
 LARGE = 800
 

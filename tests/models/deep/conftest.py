@@ -5,7 +5,7 @@ import pytest
 import torch
 from small_networks import make_smaller, parts
 
-from bench.image import ForensicImage
+from models.image import ForensicImage
 
 
 @pytest.fixture(scope="package", autouse=True)

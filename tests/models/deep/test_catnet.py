@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 import models
-from bench.image import ForensicImage, JpegCoefficients, encode_jpeg
 from models import WeightsError, WeightsMissing
 from models.deep import catnet
 from models.deep.parts.dct_volume import dct_volume, luma_coefficients, with_jpeg
 from models.deep.parts.tiles import Tiling
+from models.image import ForensicImage, JpegCoefficients, encode_jpeg
 from models.memory import Cost
 
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import models
-from bench.image import ForensicImage
 from models import WeightsError, WeightsMissing
 from models.deep import eitlnet
+from models.image import ForensicImage
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import torch
 from small_networks import SMALLER
 
 import models
-from bench.image import ForensicImage, NotApplicable, encode_jpeg
 from models import WeightsError, WeightsMissing
 from models.deep.localizer import NativeSizeLocalizer
 from models.deep.noiseprint import blind
 from models.deep.parts.tiles import Tiling
+from models.image import ForensicImage, NotApplicable, encode_jpeg
 from models.memory import Cost, MemoryLimitError
 
 NETWORKS = sorted(SMALLER)

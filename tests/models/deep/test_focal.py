@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 
 import models
-from bench.image import ForensicImage
 from models import WeightsError, WeightsMissing
 from models.deep import focal
+from models.image import ForensicImage
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 
 import models
-from bench.image import NotApplicable
 from models import WeightsError, WeightsMissing
 from models.deep import hifi
 from models.deep.parts import hrnet
 from models.deep.parts.tiles import Tiling
+from models.image import NotApplicable
 
 
 @pytest.fixture

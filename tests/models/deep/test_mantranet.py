@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from small_networks import make_smaller
 
 import models
-from bench.image import ForensicImage
 from models import WeightsError, WeightsMissing
 from models.deep import mantranet
 from models.deep.parts.manipulation_trace import mirrored
 from models.deep.parts.srm import by_channel
 from models.deep.parts.tiles import Tiling
+from models.image import ForensicImage
 from models.memory import Cost
 
 

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 
 import models
-from bench.image import ForensicImage
 from models import WeightsError, WeightsMissing
 from models.deep import mesorch
 from models.deep.parts.imagenet import normalized_square
+from models.image import ForensicImage
 
 NAMES = ("mesorch", "mesorch-p")
 

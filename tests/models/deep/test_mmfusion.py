@@ -5,11 +5,11 @@ import pytest
 import torch
 
 import models
-from bench.image import ForensicImage
 from models import WeightsError, WeightsMissing
 from models.deep import mmfusion
 from models.deep.parts import cmx, dncnn, mit, modalities
 from models.deep.parts.srm import KERNELS, TruncatedSRM
+from models.image import ForensicImage
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 import models
-from bench.image import ForensicImage, NotApplicable, encode_jpeg
 from models import WeightsError, WeightsMissing
 from models.deep.noiseprint import blind, network
 from models.deep.noiseprint.localizer import jpeg_quality
 from models.deep.noiseprint.network import Noiseprint, extract
+from models.image import ForensicImage, NotApplicable, encode_jpeg
 
 CPU = torch.device("cpu")
 

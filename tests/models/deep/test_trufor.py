@@ -5,12 +5,12 @@ import pytest
 import torch
 
 import models
-from bench.image import ForensicImage
 from models import WeightsError, WeightsMissing
 from models.deep import trufor
 from models.deep.parts import cmx, dncnn, mit
 from models.deep.parts.imagenet import normalized
 from models.deep.parts.padding import at_least
+from models.image import ForensicImage
 
 
 @pytest.fixture

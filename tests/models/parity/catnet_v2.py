@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 import models
-from bench.image import ForensicImage, encode_jpeg
 from models.deep.catnet import CATNet, network_input
 from models.deep.parts.dct_volume import dct_volume, luma_coefficients, with_jpeg
+from models.image import ForensicImage, encode_jpeg
 
 QUICK = {"case_png_q100_444_150x170_s4"}
 

@@ -1,8 +1,8 @@
 """IML-ViT: photos that fit into its input; inner maps are kept while the localizer runs."""
 
 import models
-from bench.image import ForensicImage
 from models.deep.iml_vit import IMLViT
+from models.image import ForensicImage
 
 QUICK = set()
 

@@ -1,0 +1,100 @@
+"""List what the suite knows: models, data, perturbations, protocols, or numbers published of its methods."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+
+from bench.usage import UsageError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `python -m bench list`."""
+    parser.add_argument("what", choices=("models", "data", "perturbations", "protocols", "published"))
+    parser.add_argument("--model", help="published: of this localizer only")
+    parser.add_argument("--data", help="published: on this test set only, by the name of its card or as papers call it")
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Exit code 0, 2 for a filter that fits nothing known."""
+    if args.what == "published":
+        return _print_published(_published(args.model, args.data), args.json)
+    if args.model or args.data:
+        raise UsageError(f"--model and --data choose among published numbers; `list {args.what}` has no such filter")
+    rows = {"models": _models, "data": _data, "perturbations": _perturbations, "protocols": _protocols}[args.what]()
+    if args.json:
+        print(json.dumps(rows, indent=1))
+        return 0
+    for row in rows:
+        print(f"{row['name']:20} {row['title']}")
+        for name in ("groups", "spec", "description", "summary", "weights"):
+            if row.get(name):
+                value = row[name]
+                print(f"{'':20}   {value if isinstance(value, str) else ', '.join(map(str, value))}")
+    return 0
+
+
+def _models() -> list[dict]:
+    import models
+
+    rows = [{**asdict(card), "weights": [w.name for w in card.weights]} for card in models.cards()]
+    groups = [
+        {"name": name, "title": f"group of {len(m)}", "summary": ", ".join(m)} for name, m in models.groups().items()
+    ]
+    return rows + groups
+
+
+def _data() -> list[dict]:
+    from bench.data import describe
+
+    return describe()
+
+
+def _perturbations() -> list[dict]:
+    from bench.perturb import describe
+
+    return describe()
+
+
+def _protocols() -> list[dict]:
+    from bench.metrics import PROTOCOLS
+
+    return [{k: getattr(p, k) for k in ("name", "version", "title", "description")} for p in PROTOCOLS.values()]
+
+
+def _published(model: str | None, data: str | None) -> list[dict]:
+    import models
+    from bench.data.cards import load_all
+    from bench.published import everything, known_test_sets, of_test_set, published, records
+
+    numbers = everything()
+    if model:
+        of_model = set(published(models.find(model).card.name))
+        numbers = [number for number in numbers if number in of_model]
+    if data:
+        on_set = set(of_test_set(data))
+        if not on_set and data not in {card.name for card in load_all()}:
+            raise UsageError(f"no test set {data!r} in the published tables; they have {', '.join(known_test_sets())}")
+        numbers = [number for number in numbers if number in on_set]
+    return records(numbers)
+
+
+def _print_published(rows: list[dict], as_json: bool) -> int:
+    if as_json:
+        print(json.dumps([{k: v for k, v in row.items() if k != "test_set"} for row in rows], indent=1))
+        return 0
+    if not rows:
+        print("nothing of that is published in the tables this suite has collected")
+    source = None
+    for row in rows:
+        if row["source"] != source:
+            source = row["source"]
+            print(f"{source}{': ' if row['scoring'] else ''}{row['scoring']}")
+        what = f"{row['printed_metric']}, {row['rule']}; {row['weights']} weights"
+        print(
+            f"  {row['method'][:24]:24} {row['model']:14} {row['printed_set'][:14]:14} {row['perturbation']:16} "
+            f"{row['value']:.3f}  {what}"
+        )
+    return 0

@@ -1,0 +1,79 @@
+"""Run localizers over test sets and perturbations.
+
+A run folder can be continued: a cell that is already measured with the same weights, settings, data, seed and
+code is never measured again, so the same command resumes after a crash and adds what is missing after a change.
+
+Networks that see photos at their own size take tiles where a photo does not fit into a worker's share of the free
+memory, or fail on it where tiles would give something else; BENCH_MEMORY_GB sets another share. How each photo was
+seen is kept with its result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import models
+from bench import plan
+from bench.data import open_test_sets
+from bench.perturb import parse
+from bench.request import label, model_record, plan_models, weights_option, without_paths
+from bench.run import DEFAULT_OUT, carry_out, closing_lines, limited
+from bench.runner import BACKENDS
+from bench.usage import UsageError, positive_int
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `python -m bench run`."""
+    parser.add_argument(
+        "--models",
+        default="mpc,baselines",
+        help="names and groups, maps:DIR, onnx:FILE, torchscript:FILE, package.module:Class",
+    )
+    parser.add_argument("--data", default="builtin", help="builtin, NAME:ROOT, folder:IMAGES,MASKS; joined by commas")
+    parser.add_argument(
+        "--perturbations", default="standard", help="a grid's name, or e.g. 'jpeg:90,70;blur:3+noise:5'"
+    )
+    parser.add_argument(
+        "--weights", action="append", default=[], metavar="MODEL=FILE", help="checkpoint of a localizer"
+    )
+    parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help=f"run folder (default {DEFAULT_OUT})")
+    parser.add_argument("--workers", type=positive_int, help="worker processes (default: cores; 1 with --device cuda)")
+    parser.add_argument("--backend", choices=BACKENDS, default="loky", help="joblib engine (default loky)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N, for networks (default cpu)")
+    parser.add_argument("--limit", type=positive_int, help="at most this many images of each test set, evenly spread")
+    parser.add_argument("--seed", type=int, default=0, help="seed of random perturbations (default 0)")
+    parser.add_argument("--json", action="store_true", help="print the outcome as JSON on standard output")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Exit code 0 when every cell was measured or is not applicable, 1 when some failed, 2 when nothing can run."""
+    names = models.expand(args.models)
+    if len({label(name) for name in names}) < len(names):
+        raise UsageError(
+            "two of the paths after maps:, onnx: or torchscript: have the same last name; rename one, "
+            "tables tell them apart by it"
+        )
+    perturbations = parse(args.perturbations)
+    test_sets = [limited(t, args.limit) for t in open_test_sets(args.data)]
+    planned, skipped = plan_models(names, weights_option(args.weights, names), args.device)
+    for name, reason in skipped.items():
+        print(f"skipped {name}: {reason}", file=sys.stderr)
+    if not planned:
+        raise UsageError("none of the requested models can run (see above)")
+    request = {
+        "models": ",".join(map(label, names)),
+        "data": without_paths(args.data),
+        "perturbations": args.perturbations,
+        "limit": args.limit,
+    }
+    grid = plan.Plan(planned, test_sets, perturbations, args.seed, args.device)
+    records = [model_record(name, planned, skipped) for name in names]
+    about, failures = carry_out(grid, args.out, request, records, workers=args.workers, backend=args.backend)
+    if args.json:
+        print(json.dumps({"out": str(args.out), **about}, indent=1))
+    else:
+        print(closing_lines(about, failures, args.out))
+    return 1 if about["cells"].get("failed") else 0

@@ -1,0 +1,29 @@
+"""Test sets: their cards, the built-in set, and the pairing of images with masks."""
+
+from bench.data.sets import (
+    DataError,
+    Defect,
+    Sample,
+    TestSet,
+    describe,
+    find_card,
+    image_size,
+    open_builtin,
+    open_card,
+    open_folder,
+    open_test_sets,
+)
+
+__all__ = [
+    "DataError",
+    "Defect",
+    "Sample",
+    "TestSet",
+    "describe",
+    "find_card",
+    "image_size",
+    "open_builtin",
+    "open_card",
+    "open_folder",
+    "open_test_sets",
+]

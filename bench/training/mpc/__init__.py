@@ -1,0 +1,1 @@
+"""The training of MPC: forgeries on the fly, two stages, validation, checkpoints."""

@@ -1,0 +1,197 @@
+"""The model card that a training writes beside its network: what it was made of, by what command, how good it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from bench import provenance
+from bench.metrics import PROTOCOLS, evaluate
+from bench.statistics import bootstrap_mean
+from bench.training.mpc.forgeries import forged_photo
+from bench.training.mpc.log import read_rows
+from bench.training.mpc.recipe import Stage, Teaching
+from models import Localizer, build
+from models.image import ForensicImage, ImageError
+
+if TYPE_CHECKING:
+    from bench.training.mpc.train import Outcome, Training
+
+STREAM = 5  # of random numbers: the held-back forgeries of the card are not those that chose the best network
+METRICS = {"auc": "pixel AUC", "f1": "F1 (p > .5)", "best_f1": "best F1"}
+PROTOCOL = "native"
+
+
+def write_card(training: Training, stage: str, licence: str) -> Path:
+    """Measure the exported networks of a finished training on what it held back and write the card, `mpc.md`.
+
+    stage: the one that `training.run` finished last. licence: of the photos, in the user's words. Returns the file.
+    """
+    files = sorted(training.out.glob("mpc*.safetensors"))
+    localizers = {file: build("mpc", weights=file, device=str(training.device)) for file in files}
+    lines = [*_facts(training, stage, localizers, licence), "", *_numbers(training, localizers), ""]
+    card = training.out / "mpc.md"
+    card.write_text("\n".join(lines), encoding="utf-8")
+    return card
+
+
+def _facts(training: Training, stage: str, localizers: dict[Path, Localizer], licence: str) -> list[str]:
+    recipe, outcome = training.recipe, training.outcomes[stage]
+    first, localizer = next(iter(localizers.items()))
+    millions = sum(value.numel() for value in localizer.network.parameters()) / 1e6
+    size, windows = localizer.input_size, localizer.windows
+    contaminated = f"trained on {', '.join(training.trained_on)}: results on these sets mean nothing"
+    stages = ("contrast", "head") if stage == "head" else (stage,)
+    rows = {
+        "Network": f'HRFormer-{recipe.network.backbone} encoder, "{recipe.network.head}" head, {millions:.1f} M '
+        f"parameters; input {size} x {size}{f', the photo and four windows of {windows:g}' if windows else ''}, "
+        "probability of forgery at stride 4",
+        **{f"`{file.name}`": _file(file, outcome) for file in localizers},
+        "Start": f"{outcome.start['file']}, SHA-256 `{outcome.start['sha256']}`"
+        if outcome.start
+        else f"{recipe.network.initial} weights",
+        "Seed": str(recipe.seed),
+        "Data": "; ".join(_data(training)),
+        "Licence of the data": "; ".join(_licences(training, licence)),
+        "Contamination": f"{contaminated}; the network's file says so itself, and reports mark such results"
+        if training.trained_on
+        else "trained on no published set",
+        **{f"Stage {name}": _stage(recipe.stage(name)) for name in stages},
+        **({"Teacher": _stage(recipe.teacher)} if recipe.teacher.samples else {}),
+        "Hardware": _hardware(training),
+        "Time": _times(training.out / "metrics.csv"),
+        "Code": f"revision {provenance.revision() or 'unknown'}, torch {torch.__version__}; recipe: recipe.json",
+    }
+    table = [f"| {key} | {value} |" for key, value in rows.items()]
+    return [f"# Model card: `{first.name}`", "", "| | |", "|---|---|", *table, "", f"    {_command()}"]
+
+
+def _file(file: Path, outcome: Outcome) -> str:
+    which = f"the network of the last step, {outcome.step}"
+    if outcome.best and file.stem.endswith("best"):
+        which = f"that of step {outcome.best[0]}, the best by validation (AUC {outcome.best[1]:.3f})"
+    return f"{which}; {file.stat().st_size / 1e6:.1f} MB, SHA-256 `{hashlib.sha256(file.read_bytes()).hexdigest()}`"
+
+
+def _data(training: Training) -> Iterator[str]:
+    if training.photos:
+        count, held = len(training.photos), len(training.held_back)
+        yield f"{count + held} photos, {held} of them held back, forged on the fly"
+    if training.pairs:
+        for owner, test_set in enumerate(training.pairs.sets):
+            train, held = (int((pairs.owners == owner).sum()) for pairs in (training.pairs, training.held_back_pairs))
+            repeat = training.pairs.repeats[owner]
+            yield f"{test_set.name}: {train + held} pairs, {held} of them held back, {repeat} times an epoch"
+    if training.photos and training.pairs:
+        yield f"{training.recipe.data.photos:.0%} of the samples are from the photos"
+
+
+def _licences(training: Training, licence: str) -> Iterator[str]:
+    if training.photos:
+        yield f"photos: {licence}"
+    for test_set in training.pairs.sets if training.pairs else ():
+        yield f"{test_set.name}: {test_set.licence or 'unknown'}"
+
+
+def _stage(stage: Stage | Teaching) -> str:
+    return "; ".join(f"{key} {_plain(value)}" for key, value in dataclasses.asdict(stage).items())
+
+
+def _plain(value) -> str:
+    return " + ".join(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _hardware(training: Training) -> str:
+    if training.device.type == "cuda":
+        return f"{training.processes.count} x {torch.cuda.get_device_name(training.device)}"
+    machine, count = provenance.machine(), training.processes.count
+    processes = "" if count == 1 else f"{count} processes, "
+    return f"{processes}{torch.get_num_threads()} threads of {machine['cores']} cores, {machine['processor']}"
+
+
+def _times(file: Path) -> str:
+    seconds: dict[str, float] = {}
+    for row in read_rows(file):
+        seconds[row["stage"]] = max(seconds.get(row["stage"], 0.0), float(row["seconds"]))
+    return ", ".join(f"{stage} {value:,.0f} s" for stage, value in seconds.items())
+
+
+def _command() -> str:
+    """The command line of this process; going on after a stop leaves the result as it would have been."""
+    return "python -m bench " + shlex.join(word for word in sys.argv[1:] if word != "--resume")
+
+
+def _numbers(training: Training, localizers: dict[Path, Localizer]) -> list[str]:
+    protocol = PROTOCOLS[PROTOCOL]
+    lines = [
+        "## Measured on what was held back from training",
+        "",
+        f"Protocol `{protocol.name}` (version {protocol.version}): {protocol.description} In brackets 95 % bootstrap "
+        "intervals of the mean, resampled by source photo. Validation, which chose the best network and, where the "
+        "recipe says so, the learning rate, used other forgeries of the same photos: these numbers flatter the network "
+        "by that much. They are no substitute for a test set.",
+        "",
+        f"| network | images | n | {' | '.join(METRICS.values())} |",
+        "|---|---|---|" + "---|" * len(METRICS),
+    ]
+    for label, images in _held_back(training).items():
+        found: dict[Path, list[dict]] = {file: [] for file in localizers}
+        sources = []
+        for source, rgb, mask in images:
+            sources.append(source)
+            for file, localizer in localizers.items():
+                found[file].append(_scores(localizer, rgb, mask))
+        for file, scores in found.items():
+            cells = [_interval([row[metric] for row in scores], sources) for metric in METRICS]
+            lines.append(f"| `{file.name}` | {label} | {len(sources)} | {' | '.join(cells)} |")
+    return lines
+
+
+def _scores(localizer: Localizer, rgb: np.ndarray, mask: np.ndarray) -> dict[str, float]:
+    return evaluate(localizer.localize(ForensicImage(rgb)), mask, protocol=PROTOCOL)
+
+
+def _interval(values: list[float], sources: list) -> str:
+    if not values:
+        return "none"
+    mean, low, high = bootstrap_mean(np.array(values), clusters=np.array(sources))
+    return f"{mean:.3f} [{low:.3f}, {high:.3f}]" if np.isfinite(low) else f"{mean:.3f} (one source, no interval)"
+
+
+def _held_back(training: Training) -> dict[str, Iterator[tuple[int, np.ndarray, np.ndarray]]]:
+    """Name -> (source, image, mask) of whole held-back images, at most `validation_samples` of each kind."""
+    found = {}
+    if training.held_back:
+        found["forgeries of held-back photos"] = _forgeries(training)
+    if training.held_back_pairs:
+        for owner, test_set in enumerate(training.held_back_pairs.sets):
+            found[f"held-back pairs of {test_set.name}"] = _pairs(training, owner)
+    return found
+
+
+def _forgeries(training: Training) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    for k in range(training.validation_samples):
+        host = k % len(training.held_back)
+        rgb, mask = forged_photo(training.held_back, np.random.default_rng([training.recipe.seed, STREAM, k]), host)
+        if mask.any():
+            yield host, rgb, mask
+
+
+def _pairs(training: Training, owner: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    pairs = training.held_back_pairs
+    own = np.flatnonzero(pairs.owners == owner)
+    number = min(training.validation_samples, len(own))
+    for k in range(number):
+        index = int(own[k * len(own) // number])
+        try:
+            yield int(pairs.sources[index]), *pairs.read(index)
+        except ImageError as error:
+            print(f"left out: {error}", file=sys.stderr)

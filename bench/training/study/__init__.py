@@ -1,0 +1,1 @@
+"""Studies: variants of one training, trained, evaluated on the same images and compared."""

@@ -1,0 +1,94 @@
+"""Counts parameters and operations of the networks on the meta device.
+
+`python -m bench.training.tools.network_sizes` writes models/sizes.csv, which the cards are filled from.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import models
+from models.deep.mmfusion import MMFusion, ModalitiesExtractor
+from models.deep.noiseprint.network import Noiseprint
+from models.mpc.network import MPC
+
+TABLE = Path(models.__file__).with_name("sizes.csv")
+PHOTO = 512
+
+
+class MMFusionWhole(nn.Module):
+    """Both networks of MMFusion."""
+
+    def __init__(self):
+        super().__init__()
+        self.network, self.extractor = MMFusion(), ModalitiesExtractor()
+
+    def forward(self, x: Tensor):
+        return self.network(x, self.extractor(x))
+
+
+OTHERS: dict[str, Callable[[], nn.Module]] = {
+    "mmfusion": MMFusionWhole,
+    "noiseprint": Noiseprint,
+    "mpc": lambda: MPC("small", "catnet"),
+    "mpc-catnet": lambda: MPC("base", "catnet"),
+    "mpc-casia2": lambda: MPC("base", "casia2"),
+}
+# What the localizer makes of a photo of 512 x 512 before the network sees it, where that is not (1, 3, 512, 512).
+INPUTS: dict[str, tuple[tuple[int, ...], ...]] = {
+    "iml-vit": ((1, 3, 1024, 1024),),
+    "iml-vit-casia2": ((1, 3, 1024, 1024),),
+    "iml-vit-catnet": ((1, 3, 1024, 1024),),
+    "focal": ((1, 3, 1024, 1024),),
+    "focal-hrnet": ((1, 3, 1024, 1024),),
+    "focal-vit": ((1, 3, 1024, 1024),),
+    "hifi-net": ((1, 3, 256, 256),),
+    "noiseprint": ((1, 1, PHOTO, PHOTO),),
+    "catnet-v2": ((1, 3, PHOTO, PHOTO), (1, 21, PHOTO, PHOTO), (1, 1, 8, 8)),
+}
+NOT_COUNTED = {"safire"}  # its decoder runs once a point, and how often depends on a setting
+
+
+def networks() -> dict[str, Callable[[], nn.Module]]:
+    """Localizer's name -> what builds its network."""
+    found = {card.name: getattr(models.find(card.name), "make_network", None) for card in models.cards()}
+    return {name: make for name, make in found.items() if make is not None} | OTHERS
+
+
+def built(name: str) -> nn.Module:
+    """The network, without memory."""
+    with torch.device("meta"):
+        return networks()[name]().eval()
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(value.numel() for value in network.parameters())
+
+
+def gflops(name: str, network: nn.Module) -> float | None:
+    if name in NOT_COUNTED:
+        return None
+    shapes = INPUTS.get(name, ((1, 3, PHOTO, PHOTO),))
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(*(torch.empty(shape, device="meta") for shape in shapes))
+    return round(counter.get_total_flops() / 1e9, 1)
+
+
+def write() -> None:
+    with TABLE.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["model", "parameters", "gflops_512"])
+        for name in sorted(networks()):
+            network = built(name)
+            count = gflops(name, network)
+            writer.writerow([name, parameters(network), "" if count is None else count])
+
+
+if __name__ == "__main__":
+    write()
