@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import data_commands
+from bench.commands import data as data_commands
 from bench.data import DataError, open_test_sets
 from models.image import ForensicImage, ImageError, encode_jpeg, read_image
 

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from bench.cli import COMMANDS, main
+from bench.cli import commands, main
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", commands())
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as left:
         main([command, "--help"])

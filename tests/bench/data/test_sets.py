@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from shared import shared_path
 
-from bench import data_commands
+from bench.commands import data as data_commands
 from bench.data import DataError, describe, open_test_sets
 
 TRUTH = np.zeros((40, 50), bool)
