@@ -24,7 +24,7 @@ PACKAGES = [
     "joblib",
     "matplotlib",
 ]
-MEASURING = ("image.py", "perturb.py", "perturb/*.py", "evidence.py", "severity.py")
+MEASURING = ("image.py", "perturb/*.py", "perturb/families/*.py", "evidence.py", "severity.py")
 
 
 @functools.cache

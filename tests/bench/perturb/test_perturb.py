@@ -1,7 +1,11 @@
 import hashlib
 import io
 import math
+import os
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from bench.perturb import GRIDS, STEPS, Perturbation, PerturbationError, describe, parse, perturb, step
+from bench.perturb import GRIDS, STEPS, Perturbation, PerturbationError, describe, parse, perturb, register, step
 from models.image import ForensicImage
 
 KEY = ("builtin", "splice-01")
@@ -184,7 +188,7 @@ def test_noise_in_a_chain_takes_its_own_generator():
     image = made_image()
     (chain,) = parse("blur:3+noise:5+jpeg:80")[1:]
     blurred = perturb(image, "blur:3")
-    noisy = STEPS["noise"].apply(blurred, 5.0, chain.generator(1, KEY, 7))
+    noisy = STEPS["noise"].function(blurred, 5.0, chain.generator(1, KEY, 7))
     assert chain.apply(image, KEY, seed=7).jpeg == perturb(noisy, "jpeg:80").jpeg
 
 
@@ -252,7 +256,7 @@ def test_standard_grid_has_its_levels():
         ("jpg:60", "unknown perturbation 'jpg'.*did you mean 'jpeg'"),
         ("BLUR:3", "did you mean 'blur'"),
         ("standrd", "did you mean 'standard'"),
-        ("pixelate:3", "known: jpeg, resize, blur, noise"),
+        ("sepia:3", "known: .*jpeg.*standard"),
         ("", "empty spec"),
         ("jpeg:60;;blur:3", "empty spec"),
         ("jpeg", "jpeg needs a level.*from 1 to 100"),
@@ -301,37 +305,73 @@ def test_canonical_spec_reads_back(chain):
     assert "e" not in original.level
 
 
+def darken(image, factor, rng):
+    """All samples scaled and cut to whole levels.
+
+    Level: factor, of brightness
+    Source: this test
+    """
+    return ForensicImage((image.rgb * factor).astype(np.uint8))
+
+
 def test_a_perturbation_is_added_by_one_function(monkeypatch):
-    monkeypatch.setattr("bench.perturb.STEPS", dict(STEPS))
-
-    @step(
-        "darken",
-        parameter="factor",
-        low=0,
-        high=1,
-        unit="of brightness",
-        values="real",
-        about="scales all samples",
-    )
-    def darken(image, factor, rng):
-        return ForensicImage((image.rgb * factor).astype(np.uint8))
-
+    monkeypatch.setattr("bench.perturb.registry.STEPS", steps := dict(STEPS))
+    monkeypatch.setattr("bench.perturb.spec.STEPS", steps)
+    added = step("darken", values="real", low=0, high=1, identity=1)(darken)
+    register([added])
     image = made_image()
     assert np.array_equal(perturb(image, "darken:0.5").rgb, image.rgb // 2)
-    assert "darken" in {entry["name"] for entry in describe()}
+    entry = next(e for e in describe() if e["name"] == "darken")
+    assert (entry["title"], entry["parameter"], entry["unit"], entry["source"]) == (
+        "All samples scaled and cut to whole levels.", "factor", "of brightness", "this test",
+    )  # fmt: skip
     with pytest.raises(PerturbationError, match="from 0 to 1"):
         parse("darken:2")
     with pytest.raises(ValueError, match="two perturbations"):
-        step("darken", parameter="", low=0, high=1, unit="", about="")(darken)
+        register([added])
+
+
+def test_a_perturbation_must_state_its_law(monkeypatch):
+    monkeypatch.setattr("bench.perturb.registry.STEPS", dict(STEPS))
+    with pytest.raises(ValueError, match="must state its law"):
+        register([step("silent", values="none")(lambda image, level, rng: image)])
+
+
+def test_an_installed_package_adds_perturbations(tmp_path):
+    """Through the entry-point group, in a process of its own; a broken one is named and does no harm."""
+    (tmp_path / "theirs.py").write_text(
+        "from bench.perturb.step import step\n"
+        "from models import ForensicImage\n"
+        "@step('negative', values='none')\n"
+        "def negative(image, level, rng):\n"
+        '    """The negative.\n\n    Source: theirs\n    """\n'
+        "    return ForensicImage(255 - image.rgb)\n"
+    )
+    about = tmp_path / "theirs-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[bench.perturbations]\ntheirs = theirs\nbroken = theirs_not\n")
+    code = (
+        "import numpy as np; from bench.perturb import parse, perturb; from models import ForensicImage\n"
+        "image = ForensicImage(np.full((2, 3, 3), 55, np.uint8))\n"
+        "print(perturb(image, 'negative').rgb.max(), parse('negative')[1].modules)"
+    )
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3])])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert done.stdout.split(None, 1) == ["200", "('bench.perturb.chain', 'theirs')\n"], done.stderr
+    assert "'broken' (theirs_not)" in done.stderr
 
 
 def test_describe_lists_steps_and_grids():
     entries = describe()
     assert [e["name"] for e in entries] == ["identity", *STEPS, *GRIDS]
     assert all(e["title"] for e in entries)
-    jpeg = entries[1]
+    jpeg = next(e for e in entries if e["name"] == "jpeg")
     assert (jpeg["low"], jpeg["high"], jpeg["values"]) == (1, 100, "integer")
-    assert entries[-1]["specs"] == [p.spec for p in parse("standard")]
+    standard = next(e for e in entries if e["name"] == "standard")
+    assert standard["specs"] == [p.spec for p in parse("standard")]
 
 
 def test_jpeg_pixels_are_what_opencv_decodes():
