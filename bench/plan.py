@@ -13,16 +13,23 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from bench.data import Sample, TestSet
 from bench.perturb import Perturbation
 from bench.provenance import code_digest
 
+if TYPE_CHECKING:
+    import torch
+
 
 @dataclass(frozen=True)
 class PlannedModel:
     """A localizer that can run: how it is called in tables, how workers build it, what its results depend on, and
-    the data sets that it was trained on."""
+    the data sets that it was trained on.
+
+    request, weights and settings: what `models.build` takes.
+    """
 
     name: str
     request: str
@@ -30,6 +37,7 @@ class PlannedModel:
     weights: str | None
     network: bool
     trained_on: tuple[str, ...] = ()
+    settings: tuple[tuple[str, object], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ class Job:
     models: tuple[PlannedModel, ...]
     todo: tuple[tuple[Perturbation, tuple[tuple[str, str], ...]], ...]
     seed: int
-    device: str
+    device: torch.device
 
     @property
     def cells(self) -> list[tuple[str, str, Perturbation]]:
@@ -70,7 +78,7 @@ class Plan:
     test_sets: Sequence[TestSet]
     perturbations: Sequence[Perturbation]
     seed: int
-    device: str
+    device: torch.device
 
     @cached_property
     def groups(self) -> list[tuple[PlannedModel, ...]]:

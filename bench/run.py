@@ -23,7 +23,6 @@ from bench.metrics import PROTOCOLS
 from bench.results import write_results
 from bench.runner import Tally, run_plan
 from bench.store import Store
-from models.device import compute_device
 from models.memory import shared_among
 
 DEFAULT_OUT = Path("runs/default")
@@ -38,7 +37,7 @@ def carry_out(
     workers: None takes the cores, or 1 on a GPU. Returns the content of run.json, and the failures, a line each.
     """
     started, clock = provenance.now(), time.perf_counter()
-    workers = workers or (1 if grid.device.startswith("cuda") else os.cpu_count() or 1)
+    workers = workers or (1 if grid.device.type == "cuda" else os.cpu_count() or 1)
     with Store(out, writing=True) as store, _shared_memory(grid, workers) as memory_gb:
         store.ask(grid.cells())
         reused = sum(n for status, n in store.counts().items() if status != "failed")
@@ -46,7 +45,7 @@ def carry_out(
             "format": 1,
             "suite": __version__,
             "request": {
-                **request, "seed": grid.seed, "device": grid.device, "backend": backend, "workers": workers,
+                **request, "seed": grid.seed, "device": str(grid.device), "backend": backend, "workers": workers,
                 "memory_gb": memory_gb,
             },
             "started": started,
@@ -74,7 +73,7 @@ def _shared_memory(grid: plan.Plan, workers: int):
     """While it is open, networks plan with a worker's share of the memory, whose GB it yields (None: no network)."""
     if not any(planned.network for planned in grid.models):
         return contextlib.nullcontext()
-    return shared_among(workers, compute_device(grid.device))
+    return shared_among(workers, grid.device)
 
 
 def _measure(grid: plan.Plan, store: Store, missing: int, workers: int, backend: str) -> Tally:
@@ -128,6 +127,7 @@ def closing_lines(about: dict, failures: list[str], out: Path) -> str:
     if defects:
         lines.append(f"{defects} files of the test sets were left out as defective: see run.json or the report")
     lines += [f"skipped {m['name']}: {m['reason']}" for m in about["models"] if m["status"] == "skipped"]
+    lines += [f"FAILED {m['name']}: {m['reason']}" for m in about["models"] if m["status"] == "failed"]
     if failures:
         lines += [f"{cells['failed']} cells FAILED (they are tried again by the same command):", *failures]
     lines.append(f"results in {out}; next: python -m bench report {out}")

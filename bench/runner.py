@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import joblib
 import numpy as np
@@ -28,6 +29,9 @@ from bench.plan import Job, Place, Plan, PlannedModel
 from bench.severity import Severity, severity
 from bench.store import Store
 from models.image import ForensicImage, NotApplicable, ScoreMap, read_image
+
+if TYPE_CHECKING:
+    import torch
 
 BACKENDS = ("loky", "threading", "dask", "ray")
 RAY_CHUNK = 64
@@ -271,16 +275,19 @@ _cache: dict[tuple, models.Localizer | Exception] = {}
 _cache_lock = threading.Lock()
 
 
-def _built(planned: PlannedModel, device: str) -> models.Localizer | Exception:
+def _built(planned: PlannedModel, device: torch.device) -> models.Localizer | Exception:
     """The localizer, built once a worker, or the error that building it gave; of networks only the latest is kept."""
     place = (planned.name, planned.identity, planned.weights, device)
     with _cache_lock:
         if place not in _cache:
             if planned.network:
-                for other in [k for k, built in _cache.items() if hasattr(built, "network")]:
+                held = [k for k, b in _cache.items() if isinstance(b, models.Localizer) and b.is_network()]
+                for other in held:
                     del _cache[other]
             try:
-                _cache[place] = models.build(planned.request, weights=planned.weights, device=device)
+                _cache[place] = models.build(
+                    planned.request, weights=planned.weights, device=device, **dict(planned.settings)
+                )
             except Exception as error:
                 _cache[place] = error
         return _cache[place]
@@ -300,8 +307,8 @@ def _limit_threads() -> None:
 class _peak_memory:
     """MB that the block adds to this process at its peak (Linux, else NaN); on cuda, the peak allocated on the GPU."""
 
-    def __init__(self, device: str):
-        self.cuda = device.startswith("cuda")
+    def __init__(self, device: torch.device):
+        self.cuda = device.type == "cuda"
         self.megabytes = float("nan")
 
     def __enter__(self):

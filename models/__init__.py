@@ -23,7 +23,8 @@ import json
 import os
 import pkgutil
 import sys
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,10 +34,12 @@ __all__ = [
     "ForensicImage",
     "ImageError",
     "Localizer",
+    "LocalizerError",
     "ModelCard",
     "NotApplicable",
     "ScoreMap",
     "ScoreMapError",
+    "SettingsError",
     "UnknownModel",
     "WeightFile",
     "WeightsError",
@@ -55,6 +58,14 @@ SHOWN = "BENCH_LICENCES_SHOWN"  # names a process has shown the licences of
 
 class UnknownModel(ValueError):
     """No localizer of that name; the message suggests the nearest."""
+
+
+class SettingsError(TypeError):
+    """A setting, or a checkpoint, for a localizer that does not take it."""
+
+
+class LocalizerError(RuntimeError):
+    """The code of a localizer from elsewhere fails when it is imported."""
 
 
 class WeightsError(RuntimeError):
@@ -118,11 +129,11 @@ class ModelCard:
     gflops_512: float | None = None
 
 
-class Localizer:
+class Localizer(ABC):
     """Base of every localizer. Constructor keywords are its settings, stored under the same attribute names.
 
-    A network also takes `weights` (a path, a state dict, or None for the registered file) and `device`, which
-    are not settings, and sets `network` (a torch module) and `weights_digest`, and `trained_on` where a checkpoint
+    A network also takes `weights` (a path, a state dict, or None for the registered file) and `device` (a
+    `torch.device` or its name), which are not settings, and sets `trained_on` where a checkpoint
     names its training sets itself; None stands for those of the card. A class that names one of its
     settings in `argument`, a path, is asked for as NAME:PATH.
     """
@@ -132,17 +143,33 @@ class Localizer:
     weights_digest: str | None = None
     trained_on: tuple[str, ...] | None = None
 
+    @abstractmethod
     def localize(self, image: ForensicImage) -> ScoreMap:
         """Score map of the image's size. Raises NotApplicable where the method's trace cannot exist."""
-        raise TypeError(f"{type(self).__name__} does not define localize()")
+
+    @classmethod
+    def is_network(cls) -> bool:
+        """Whether it runs on a `device`: a worker then holds one at a time, and shares out the device's memory."""
+        return cls.takes("device")
+
+    @classmethod
+    def takes(cls, name: str) -> bool:
+        """Whether the constructor has a parameter of this name."""
+        return name in _parameters(cls)
 
     @classmethod
     def setting_names(cls) -> tuple[str, ...]:
         """Names of the constructor's settings, `weights` and `device` excluded."""
-        if cls.__init__ is object.__init__:
-            return ()
-        names = inspect.signature(cls.__init__).parameters
-        return tuple(n for n in names if n not in ("self", "weights", "device"))
+        return tuple(name for name in _parameters(cls) if name not in ("weights", "device"))
+
+    def identity_parts(self) -> Iterable[bytes | Path] | None:
+        """All that a stored result of this localizer depends on: texts and settings as bytes, files as paths.
+
+        None, the default: the suite finds it out itself, from the code of the class, its settings, the files that it
+        was given and the tensors that it holds. A localizer whose results depend on what Python does not see (a
+        program, a folder of maps) lists it. Of a path only the file's bytes count, never where it lies.
+        """
+        return None
 
     def settings(self) -> dict[str, object]:
         """Every setting with its value, as scikit-learn's get_params does."""
@@ -150,9 +177,21 @@ class Localizer:
 
     def identity(self) -> str:
         """SHA-256 over name, settings, weights and source code: equal identities give equal score maps."""
+        own = self.identity_parts()
+        if own is not None:
+            parts = [part if isinstance(part, bytes) else part.read_bytes() for part in own]
+            return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
         settings = json.dumps(self.settings(), sort_keys=True, default=str)
         parts = (self.card.name, settings, self.weights_digest or "", _source_digest(type(self)))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _parameters(cls: type[Localizer]) -> list[str]:
+    """Names of the constructor's parameters; *args and **kwargs are none."""
+    if cls.__init__ is object.__init__:
+        return []
+    named = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    return [p.name for p in list(inspect.signature(cls.__init__).parameters.values())[1:] if p.kind in named]
 
 
 @dataclass
@@ -266,7 +305,8 @@ def build(name: str, weights: str | os.PathLike | Mapping | None = None, device:
     name: a registered name, `maps:DIR` (precomputed score maps), `onnx:FILE`, `torchscript:FILE` or
         `package.module:Class`.
     weights: checkpoint path or state dict; None takes the registered file from `weights_folder()`.
-    Raises UnknownModel, WeightsMissing, WeightsError, or TypeError for a setting that it does not have.
+    Raises UnknownModel, LocalizerError, WeightsMissing, WeightsError, SettingsError for a setting that it does not
+    have or weights that it does not take, and whatever its constructor raises.
     """
     cls = find(name)
     _, argument = split(name)
@@ -274,13 +314,12 @@ def build(name: str, weights: str | os.PathLike | Mapping | None = None, device:
         settings = {cls.argument: argument, **settings}
     unknown = set(settings) - set(cls.setting_names())
     if unknown:
-        raise TypeError(f"{name} has no setting {sorted(unknown)}; it has {list(cls.setting_names())}")
-    parameters = inspect.signature(cls.__init__).parameters
-    if "weights" in parameters:
+        raise SettingsError(f"{name} has no setting {sorted(unknown)}; it has {list(cls.setting_names())}")
+    if cls.takes("weights"):
         settings["weights"] = weights
     elif weights is not None:
-        raise TypeError(f"{name} takes no weights")
-    if "device" in parameters:
+        raise SettingsError(f"{name} takes no weights")
+    if cls.takes("device"):
         settings["device"] = device
     built = cls(**settings)
     if not isinstance(weights, Mapping):
@@ -316,8 +355,14 @@ def _import_class(module: str, attribute: str) -> type[Localizer]:
     name = f"{module}:{attribute}"
     try:
         cls = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UnknownModel(f"{name} cannot be imported: {error}; is its package on PYTHONPATH?") from error
+    except AttributeError as error:
+        raise UnknownModel(f"{name}: {module} has no {attribute}; {error}") from error
+    except ModuleNotFoundError as error:
+        if module == error.name or module.startswith(f"{error.name}."):
+            raise UnknownModel(f"{name} cannot be imported: {error}; is its package on PYTHONPATH?") from error
+        raise LocalizerError(f"{name} cannot be imported: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever the module does when it is imported
+        raise LocalizerError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
     if not (inspect.isclass(cls) and issubclass(cls, Localizer)):
         raise UnknownModel(f"{name} is not a subclass of models.Localizer")
     if "card" not in vars(cls):

@@ -81,7 +81,8 @@ class Deadly(Redness):
 class Talkative(Redness):
     """A network, as far as the harness can tell, that says more than its map; its memory is what it may plan with."""
 
-    network = None
+    def __init__(self, device: str = "cpu"):
+        super().__init__()
 
     def localize(self, image):
         score = super().localize(image)

@@ -15,14 +15,14 @@ import json
 import sys
 from pathlib import Path
 
-import models
 from bench import plan
 from bench.data import open_test_sets
 from bench.perturb import parse
-from bench.request import label, model_record, plan_models, weights_option, without_paths
+from bench.request import model_record, plan_models, requested_models, without_paths
 from bench.run import DEFAULT_OUT, carry_out, closing_lines, limited
 from bench.runner import BACKENDS
 from bench.usage import UsageError, positive_int
+from models.device import compute_device
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--models",
         default="mpc,baselines",
-        help="names and groups, maps:DIR, onnx:FILE, torchscript:FILE, package.module:Class",
+        help="groups and [LABEL=]NAME[@WEIGHTS][?SETTING=VALUE&...], joined by commas; NAME may also be maps:DIR, "
+        "onnx:FILE, torchscript:FILE or package.module:Class (default mpc,baselines)",
     )
     parser.add_argument("--data", default="builtin", help="builtin, NAME:ROOT, folder:IMAGES,MASKS; joined by commas")
     parser.add_argument(
@@ -50,30 +51,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Exit code 0 when every cell was measured or is not applicable, 1 when some failed, 2 when nothing can run."""
-    names = models.expand(args.models)
-    if len({label(name) for name in names}) < len(names):
-        raise UsageError(
-            "two of the paths after maps:, onnx: or torchscript: have the same last name; rename one, "
-            "tables tell them apart by it"
-        )
+    device = compute_device(args.device)
+    wanted = requested_models(args.models, args.weights)
     perturbations = parse(args.perturbations)
     test_sets = [limited(t, args.limit) for t in open_test_sets(args.data)]
-    planned, skipped = plan_models(names, weights_option(args.weights, names), args.device)
-    for name, reason in skipped.items():
-        print(f"skipped {name}: {reason}", file=sys.stderr)
+    planned, unusable = plan_models(wanted, device)
+    for label, refused in unusable.items():
+        print(f"{refused.status} {label}: {refused.reason}", file=sys.stderr)
     if not planned:
         raise UsageError("none of the requested models can run (see above)")
     request = {
-        "models": ",".join(map(label, names)),
+        "models": ",".join(each.label for each in wanted),
         "data": without_paths(args.data),
         "perturbations": args.perturbations,
         "limit": args.limit,
     }
-    grid = plan.Plan(planned, test_sets, perturbations, args.seed, args.device)
-    records = [model_record(name, planned, skipped) for name in names]
+    grid = plan.Plan(planned, test_sets, perturbations, args.seed, device)
+    records = [model_record(each, planned, unusable) for each in wanted]
     about, failures = carry_out(grid, args.out, request, records, workers=args.workers, backend=args.backend)
     if args.json:
         print(json.dumps({"out": str(args.out), **about}, indent=1))
     else:
         print(closing_lines(about, failures, args.out))
-    return 1 if about["cells"].get("failed") else 0
+    failed = any(refused.status == "failed" for refused in unusable.values())
+    return 1 if failed or about["cells"].get("failed") else 0

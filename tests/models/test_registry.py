@@ -63,6 +63,7 @@ from own_package.steps import GAIN
 
 class Method(Localizer):
     'A method.'
+    def localize(self, image): ...
 """
 
 

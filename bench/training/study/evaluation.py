@@ -18,6 +18,7 @@ from bench.training.mpc.forgeries import Photos, forged_photo
 from bench.training.study.design import StudyError
 from bench.training.study.trainings import Training, photo_digest, split_photos, write_whole
 from bench.usage import UsageError
+from models.device import compute_device
 
 HELD_BACK = "held-back"
 FORGED_SHARE = (0.005, 0.5)  # of a held-back forgery that is kept, as in the test sets of the field
@@ -113,6 +114,6 @@ def evaluate(
                 "licence": "", "groups": [], "trained_on": [], "status": "run", "reason": "", "identity": identity,
             }
         )  # fmt: skip
-    grid = Plan(planned, test_sets, parse(perturbations), seed=0, device=device)
+    grid = Plan(planned, test_sets, parse(perturbations), seed=0, device=compute_device(device))
     request = {"models": ",".join(p.name for p in planned), "perturbations": perturbations, **request}
     return carry_out(grid, out, request, records, workers=workers, backend="loky")
