@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from bench.data import DataError, Defect, TestSet, find_card, open_builtin, open_test_sets
 from bench.data.cards import Card, CardError
-from models.image import ImageError, read_image
+from models.image import ImageError
 
 FINE, DEFECTIVE, UNREADABLE = 0, 1, 2
 
@@ -63,7 +63,7 @@ def verify(test_set: TestSet) -> dict:
     same, shares = defaultdict(list), []
     for sample in tqdm(test_set.samples, desc=f"verify {test_set.name}", unit="image", disable=None):
         try:
-            read_image(sample.image)
+            test_set.read_image(sample)
             if sample.mask is not None:
                 shares.append(test_set.read_mask(sample).mean())
             same[test_set.fingerprint(sample)].append(sample.id)

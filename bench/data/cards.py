@@ -27,8 +27,8 @@ regard to case against the whole path below the set's root, with forward slashes
 
     [mask]
     channel = "max"                # "max" of all, "red", "green" or "blue" (default "max")
-    threshold = 127                # 0..254 (default 127)
-    forged = "above"               # forged pixels are "above" the threshold (default), or the others: "below"
+    threshold = 120                # 0..254: a hard mask, forged above it (default: soft values are kept)
+    forged = "above"               # or "below": forged pixels are the dark ones
     size = "equal"                 # another size than the image's: a defect (default), or "resize" (nearest)
 
     [counts]                       # image files of the official release, the known defects among them
@@ -49,7 +49,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from string import Formatter
 
-import numpy as np
+from bench.data.masks import MaskRule
 
 FOLDER = Path(__file__).resolve().parents[2] / "datasets"
 ROLES = ("test", "train", "both")
@@ -57,28 +57,6 @@ ROLES = ("test", "train", "both")
 
 class CardError(ValueError):
     """A card that breaks the format; the message names the file, the key and the fix."""
-
-
-@dataclass(frozen=True)
-class MaskRule:
-    """How the pixels of a mask file become the ground truth (see the module's text).
-
-    Masks that store forged pixels as 1 and all others as 0 are recognised: where nothing is larger than 1,
-    every pixel above 0 counts, whatever the threshold.
-    """
-
-    channel: str = "max"
-    threshold: int = 127
-    forged: str = "above"
-    size: str = "equal"
-
-    def apply(self, rgb: np.ndarray) -> np.ndarray:
-        """Ground truth, bool (H, W), True = forged, of a decoded mask, uint8 (H, W, 3)."""
-        index = {"red": 0, "green": 1, "blue": 2}
-        values = rgb.max(2) if self.channel == "max" else rgb[:, :, index[self.channel]]
-        if self.forged == "below":
-            return values <= self.threshold
-        return values > (0 if values.max() == 1 else self.threshold)
 
 
 @dataclass(frozen=True)
@@ -219,8 +197,9 @@ def _group(path: Path, key: str, table: dict) -> Group:
 
 def _mask_rule(path: Path, table: dict) -> MaskRule:
     _check_keys(path, "mask", table, [f.name for f in fields(MaskRule)])
-    threshold = table.get("threshold", 127)
-    if not isinstance(threshold, int) or isinstance(threshold, bool) or not 0 <= threshold <= 254:
+    threshold = table.get("threshold")
+    whole = isinstance(threshold, int) and not isinstance(threshold, bool)
+    if threshold is not None and not (whole and 0 <= threshold <= 254):
         raise CardError(f"{path}: mask.threshold: must be a whole number from 0 to 254, got {threshold!r}")
     return MaskRule(
         _choice(path, "mask", table, "channel", ("max", "red", "green", "blue"), "max"),

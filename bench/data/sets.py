@@ -24,28 +24,28 @@ when the file is read; `python -m bench data verify` decodes everything.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import functools
 import hashlib
 import os
-import zipfile
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
-import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from bench.data import builtin
+from bench.data import builtin, masks
 from bench.data.cards import FOLDER, Card, Group, MaskRule, load, load_all
-from models.image import ImageError, read_image
+from bench.data.masks import mask_size, size_problem
+from bench.truth import Truth
+from models.image import ForensicImage, ImageError, read_image, shown, stored_size
 
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".jp2", ".avif")
 )
-ARRAY_SUFFIX = ".npz"  # masks of some sets: an archive whose first array is (H, W) or (H, W, 1), of whole numbers
 MASK_SUFFIXES = ("", "_gt", "_mask", "_edgemask")  # what may follow the image's stem in the name of its mask
 AUTHENTIC_PREFIX, AUTHENTIC_FOLDER = "auth_", "authentic"
 MIN_SIDE = 8  # pixels; a JPEG block
@@ -57,10 +57,13 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of a test set; tampered where it has a mask.
+    """One image of a test set.
 
     id: unique in its set and the same on every machine. source: the photo it came from, else its id: images
     of one source are not independent, the bootstrap resamples sources.
+    mask: the mask file, the first where the ground truth is the union with `more_masks`. shapes: boxes or polygons,
+    (x0, y0, x1, y1, ...) in pixels each, where the set has no mask files. forged: tampered without either: only the
+    image-level decision can be judged.
     """
 
     id: str
@@ -69,10 +72,23 @@ class Sample:
     test_set: str
     kind: str = ""
     source: str = ""
+    more_masks: tuple[Path, ...] = ()
+    shapes: tuple[tuple[float, ...], ...] = ()
+    forged: bool = False
 
     @property
     def tampered(self) -> bool:
-        return self.mask is not None
+        return self.forged or self.located
+
+    @property
+    def located(self) -> bool:
+        """Whether the set says which pixels are forged."""
+        return self.mask is not None or bool(self.shapes)
+
+    @property
+    def masks(self) -> tuple[Path, ...]:
+        """All its mask files."""
+        return () if self.mask is None else (self.mask, *self.more_masks)
 
 
 @dataclass(frozen=True)
@@ -114,48 +130,77 @@ class TestSet:
     def authentic(self) -> list[Sample]:
         return [sample for sample in self.samples if not sample.tampered]
 
-    def read_mask(self, sample: Sample) -> np.ndarray:
-        """Ground truth, bool (H, W) of the image's size, True = forged.
+    # Leaf modules that turn the files into image and ground truth: part of the key of a stored result.
+    reader_modules: ClassVar[tuple[str, ...]] = ("models.image", "bench.data.masks", "bench.truth")
 
-        Raises ImageError where the mask cannot be read, has another size than the image (unless the card
-        resizes) or marks no pixel, and ValueError for an authentic image.
+    def read_image(self, sample: Sample) -> ForensicImage:
+        """The photo. Raises ImageError, which names the image by its id and no place on this machine."""
+        with _named(sample):
+            return read_image(sample.image)
+
+    def read_truth(self, sample: Sample) -> Truth:
+        """The ground truth, of the image's size: soft values where the mask has them and the card does not cut them.
+
+        An authentic image has no forged pixel; of a tampered one without a mask no pixel is scorable. Raises
+        ImageError (by the sample's id) where the mask cannot be read, has another size than the image (unless the
+        card resizes) or marks no pixel.
         """
-        if sample.mask is None:
-            raise ValueError(f"{sample.id} is authentic and has no mask")
-        mask = self.rule.apply(_read_array(sample.mask) if _is_array(sample.mask) else read_image(sample.mask).rgb)
-        height, width = image_size(sample.image)
-        if mask.shape != (height, width):
-            if self.rule.size != "resize":
-                raise ImageError(f"{sample.mask}: {_size_problem(mask.shape, (height, width))}")
-            mask = cv2.resize(mask.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
-        if not mask.any():
-            raise ImageError(f"{sample.mask}: marks no forged pixel; fetch it again or remove the pair")
-        return mask
+        with _named(sample):
+            return self._truth(sample)
+
+    def _truth(self, sample: Sample) -> Truth:
+        shape = stored_size(sample.image)
+        if sample.mask is not None:
+            return masks.read_truth(sample.masks, self.rule, shape)
+        if sample.shapes:
+            return masks.shapes_truth(sample.shapes, shape)
+        if sample.tampered:
+            return Truth(np.zeros(shape, np.uint8), scorable=np.zeros(shape, bool))
+        return Truth.pristine(shape)
+
+    def read_mask(self, sample: Sample) -> np.ndarray:
+        """The forged pixels, bool (H, W) of the image's size: `read_truth` above 127. Raises ImageError as it does,
+        and ValueError for an image of which the set does not say where it is forged."""
+        if not sample.located:
+            raise ValueError(f"{sample.id} is {'tampered' if sample.tampered else 'authentic'} and has no mask")
+        return self.read_truth(sample).forged
 
     def fingerprint(self, sample: Sample) -> str:
-        """SHA-256 over the bytes of image and mask and the mask rule: equal ones give equal results."""
-        parts = [_file_digest(sample.image)]
+        """SHA-256 over the bytes of image and masks and the mask rule: equal ones give equal results."""
+        with _named(sample):
+            return self._fingerprint(sample)
+
+    def _fingerprint(self, sample: Sample) -> str:
+        parts = [_file_digest(sample.image), *map(_file_digest, sample.masks)]
         if sample.mask is not None:
-            parts += [_file_digest(sample.mask), repr(self.rule)]
+            parts.append(self.rule.text)
+        parts += [" ".join(f"{number:g}" for number in shape) for shape in sample.shapes]
+        if sample.tampered and not sample.located:
+            parts.append("tampered")
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 over id and fingerprint of every usable image in order: equal ones are the same test set.
 
-def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) from the file's header, EXIF rotation ignored; of a mask in an .npz archive likewise.
+        Raises ImageError where a file has become unreadable since the scan.
+        """
+        content = hashlib.sha256()
+        for sample in self.samples:
+            content.update(f"{sample.id}\n{self.fingerprint(sample)}\n".encode())
+        return content.hexdigest()
 
-    Raises ImageError.
-    """
-    if _is_array(path):
-        return _array_size(path)
+
+@contextlib.contextmanager
+def _named(sample: Sample) -> Iterator[None]:
+    """Errors inside name the sample by its id instead of by the place of its files."""
     try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except UnidentifiedImageError as error:
-        empty = path.stat().st_size == 0
-        problem = "is empty; fetch it again" if empty else "is not an image of a known format; remove it"
-        raise ImageError(f"{path}: {problem}") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{path}: cannot be read ({error}); fetch it again") from error
+        yield
+    except ImageError as error:
+        text = str(error)
+        for path in (sample.image, *sample.masks):
+            text = text.replace(shown(path), shown(path.name))
+        raise ImageError(f"{sample.id}: {text}") from error
 
 
 def open_test_sets(spec: str) -> list[TestSet]:
@@ -255,7 +300,7 @@ def open_builtin() -> TestSet:
 
 def open_card(card: Card, root: Path) -> TestSet:
     """A published set in its official layout, at or below `root`. Raises DataError."""
-    suffixes = IMAGE_SUFFIXES | {ARRAY_SUFFIX}
+    suffixes = IMAGE_SUFFIXES | set(masks.ARRAY_SUFFIXES)
     files = _list_files(root, f"; get the set from {card.page}" if card.page else "", suffixes)
     files = _strip_prefix(card, files)
     found = _Found(card.name, card.mask, card.known_defects)
@@ -311,11 +356,11 @@ class _Found:
         """Take the pair, or reject it when a header does not fit. `file`: path below the root, names it."""
         self.counts["authentic" if mask is None else "tampered"] += 1
         try:
-            size = image_size(image)
+            size = stored_size(image)
             if min(size) < MIN_SIDE:
                 raise ImageError(f"{size[1]}x{size[0]} pixels are too few, {MIN_SIDE}x{MIN_SIDE} are needed")
-            if mask is not None and self.rule.size == "equal" and (other := image_size(mask)) != size:
-                raise ImageError(_size_problem(other, size))
+            if mask is not None and self.rule.size == "equal" and (other := mask_size(mask)) != size:
+                raise ImageError(size_problem(other, size))
         except ImageError as error:
             problem = str(error).removeprefix(f"{image}: ")
             self.reject(file, problem if mask is None else problem.replace(str(mask), f"mask {mask.name}"))
@@ -421,39 +466,6 @@ def _source(group: Group, match) -> str:
     return group.source.format_map(match.groupdict()) if group.source else ""
 
 
-def _size_problem(mask: tuple[int, int], image: tuple[int, int]) -> str:
-    return f"the mask is {mask[1]}x{mask[0]}, the image {image[1]}x{image[0]}"
-
-
-def _is_array(path: Path) -> bool:
-    return path.suffix.lower() == ARRAY_SUFFIX
-
-
-def _array_size(path: Path) -> tuple[int, int]:
-    """(height, width) of the first array in an .npz archive, from the array's header alone. Raises ImageError."""
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as stream:
-            version = np.lib.format.read_magic(stream)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, dtype = read(stream)
-    except (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ImageError(f"{path}: is not a readable .npz archive ({error}); fetch it again") from error
-    if len(shape) not in (2, 3) or any(n != 1 for n in shape[2:]) or dtype.kind not in "bui":
-        raise ImageError(f"{path}: holds an array of {dtype} {shape}, a mask is (height, width) of whole numbers")
-    return shape[:2]
-
-
-def _read_array(path: Path) -> np.ndarray:
-    """The mask in an .npz archive as a decoded mask image is: uint8 (H, W, 3), larger values cut to 255."""
-    height, width = _array_size(path)
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            values = archive[archive.files[0]].reshape(height, width)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ImageError(f"{path}: is damaged ({error}); fetch it again") from error
-    return np.repeat(values.clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
-
-
 _digests: dict[tuple[str, int, int], str] = {}
 
 
@@ -466,5 +478,5 @@ def _file_digest(path: Path) -> str:
             with path.open("rb") as file:
                 _digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
+        raise ImageError(f"{shown(path)}: cannot be read ({error.strerror})") from error
     return _digests[key]

@@ -93,7 +93,7 @@ class AdaptiveCfa(Localizer):
             count = min(at_once, rows - first)
             top = first * self.block
             strip = rgb[top : top + count * self.block + 2 * _PADDING, :width]
-            x = torch.from_numpy(np.ascontiguousarray(strip)).to(self._device).permute(2, 0, 1)[None] / 255
+            x = torch.tensor(strip).to(self._device).permute(2, 0, 1)[None] / 255
             with torch.inference_mode():
                 strips.append(self.network(x, self.block).exp().cpu().numpy())
         views = np.concatenate(strips, 2)

@@ -122,7 +122,7 @@ def network_input(rgb: np.ndarray) -> Tensor:
     """
     height, width = rgb.shape[:2]
     square = torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE)
-    square[0, :, :height, :width] = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1) / 255
+    square[0, :, :height, :width] = torch.tensor(rgb).permute(2, 0, 1) / 255
     return normalized(square)
 
 

@@ -63,6 +63,6 @@ def extract(network: Noiseprint, luminance: np.ndarray, device: torch.device) ->
     """Noise pattern float32 (H, W) of a luminance float32 (H, W) in 0..1, of a large one in tiles as the authors do."""
     height, width = luminance.shape
     side = max(height, width) if height * width <= WHOLE_PIXELS else TILE
-    x = torch.from_numpy(luminance)[None, None].to(device)
+    x = torch.tensor(luminance)[None, None].to(device)
     with torch.inference_mode():
         return patchwise(network, x, side, OVERLAP)[0, 0].cpu().numpy()

@@ -2,11 +2,11 @@
 
 import re
 
-import numpy as np
 import pytest
 
 from bench.data import cards
-from bench.data.cards import CardError, MaskRule
+from bench.data.cards import CardError
+from bench.data.masks import MaskRule
 
 GOOD = r"""
 name = "mine"
@@ -47,7 +47,7 @@ def test_the_training_cards_have_the_repeat_factors_of_the_released_script():
 
 def test_a_minimal_card_has_the_defaults(tmp_path):
     found = card(tmp_path, GOOD)
-    assert found.mask == MaskRule("max", 127, "above", "equal")
+    assert found.mask == MaskRule("max", None, "above", "equal")
     assert (found.role, found.note, found.counts, found.known_defects) == ("test", "", {}, {})
 
 
@@ -100,17 +100,3 @@ def test_a_card_without_groups_and_a_missing_card(tmp_path):
         card(tmp_path, GOOD.partition("[[tampered]]")[0])
     with pytest.raises(CardError, match=r"gone\.toml: cannot be read"):
         cards.load(tmp_path / "gone.toml")
-
-
-def test_mask_rules():
-    rgb = np.array([[[0, 0, 0], [200, 0, 0], [0, 121, 0], [0, 120, 255]]], np.uint8)
-    assert MaskRule().apply(rgb).tolist() == [[False, True, False, True]]
-    assert MaskRule("green", 120).apply(rgb).tolist() == [[False, False, True, False]]
-    assert MaskRule("red", 127, "below").apply(rgb).tolist() == [[True, False, True, True]]
-    assert MaskRule(threshold=0).apply(rgb).tolist() == [[False, True, True, True]]
-
-
-def test_masks_stored_as_0_and_1_are_recognised():
-    rgb = np.repeat(np.array([[[0], [1]]], np.uint8), 3, axis=2)
-    assert MaskRule().apply(rgb).tolist() == [[False, True]]
-    assert not MaskRule().apply(np.zeros_like(rgb)).any()
