@@ -1,4 +1,4 @@
-"""For as long as `bench.summary` reads `Evidence`: metrics from stored evidence: the same numbers as `evaluate`, without the score map."""
+"""For `bench.summary`, as long as it reads `Evidence`: metrics from stored evidence."""
 
 from __future__ import annotations
 
