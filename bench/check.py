@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.metrics.transition_protocols import PROTOCOLS
+from bench.metrics import PROTOCOLS
 from bench.results import read_results
 from bench.statistics import paired_bootstrap
 from bench.usage import UsageError

@@ -1,10 +1,14 @@
-"""What every command shares: the error that speaks to its user, the nearest known name, and option types."""
+"""What every command shares: the error that speaks to its user, the nearest known name, option types, and streams."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
-from collections.abc import Iterable
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 
 class UsageError(ValueError):
@@ -27,3 +31,27 @@ def positive_int(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return value
+
+
+def path(text: str) -> Path:
+    """An option's value that is a path and may begin with ~ (no shell expands it in `--out=~/x`); for `type`."""
+    return Path(text).expanduser()
+
+
+@contextlib.contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """Inside, whatever writes to standard output writes to standard error: libraries, localizers and processes, too.
+
+    Standard output is left to the result, which is printed afterwards and may have to be JSON.
+    """
+    saved = None
+    with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.suppress(OSError):  # one of the two is closed
+            saved = os.dup(1)
+            os.dup2(2, 1)
+        try:
+            yield
+        finally:
+            if saved is not None:
+                os.dup2(saved, 1)
+                os.close(saved)

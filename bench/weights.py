@@ -6,6 +6,14 @@ import hashlib
 from pathlib import Path
 
 import models
+from models.card import CONVERTED
+
+
+def readiness(card: models.ModelCard) -> str:
+    """In two words whether a localizer can be asked for as it is: its files are looked for, and not read."""
+    if card.argument:
+        return f"needs a {card.argument}"
+    return "ready" if all(file.found for file in card.weights) else "weights absent"
 
 
 def row(model: str, file: models.WeightFile) -> dict:
@@ -18,8 +26,6 @@ def row(model: str, file: models.WeightFile) -> dict:
 
 def state(target: Path, file: models.WeightFile) -> str:
     """ "absent", "damaged" (size or digest differ from what is known) or "present"."""
-    from models.checkpoint import CONVERTED
-
     if not target.exists():
         return "present (converted)" if target.with_name(target.name + CONVERTED).is_file() else "absent"
     if file.size is not None and target.stat().st_size != file.size:

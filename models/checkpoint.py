@@ -16,12 +16,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models import ModelCard, WeightsError, WeightsMissing, weights_folder
+from models.card import CONVERTED
 from models.inert import CONTAINER_SEPARATOR, Kept, read_tensors
 
 CONTAINER_KEYS = ("state_dict", "model_state_dict", "model", "network", "net")
 CONFIG = "config"
 CONTAINERS = "containers"  # in a converted file's metadata: the keys of its state dicts where it holds several
-CONVERTED = ".safetensors"  # added to the name of a file that `python -m bench weights convert` has converted
 
 
 @dataclass(frozen=True)

@@ -176,8 +176,6 @@ class ExchangedNetwork(Localizer):
     Raises WeightsMissing when no file is named, and ExchangeError for what cannot be read.
     """
 
-    argument = "file"
-
     def __init__(self, file: str = "", device: str = "cpu"):
         name = self.card.name
         if not file:
@@ -218,6 +216,7 @@ class ExchangedNetwork(Localizer):
     title="A network in TorchScript",
     paper="none: the network of another project",
     summary="Runs a file that torch.jit.save wrote, as FILE.toml beside it says. Name the file: torchscript:FILE",
+    argument="file",
 )
 class TorchScriptNetwork(ExchangedNetwork):
     """A file of torch.jit.save. Its outputs are a tensor, a sequence of them, or a dict of them by name.
@@ -254,6 +253,7 @@ class TorchScriptNetwork(ExchangedNetwork):
     title="A network in ONNX",
     paper="none: the network of another project",
     summary="Runs an ONNX file by onnxruntime, as FILE.toml beside it says. Name the file: onnx:FILE",
+    argument="file",
 )
 class OnnxNetwork(ExchangedNetwork):
     """An ONNX file with one image as input, run by onnxruntime (pip install 'forgery-bench[onnx]').

@@ -34,6 +34,7 @@ class MapsError(ValueError):
     title="Precomputed score maps",
     paper="none: the maps of a tool that runs elsewhere",
     summary="Reads the score maps that another tool wrote for exported images. Name the folder: maps:DIR",
+    argument="folder",
 )
 class PrecomputedMaps(Localizer):
     """Looks up the map of each image in a folder.
@@ -48,8 +49,6 @@ class PrecomputedMaps(Localizer):
 
     Raises MapsError for a folder without manifest, WeightsMissing when no folder is named.
     """
-
-    argument = "folder"
 
     def __init__(self, folder: str = ""):
         if not folder:

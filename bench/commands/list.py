@@ -28,22 +28,26 @@ def main(args: argparse.Namespace) -> int:
         print(json.dumps(rows, indent=1))
         return 0
     for row in rows:
-        print(f"{row['name']:20} {row['title']}")
-        for name in ("groups", "spec", "description", "summary", "weights"):
-            if row.get(name):
-                value = row[name]
-                print(f"{'':20}   {value if isinstance(value, str) else ', '.join(map(str, value))}")
+        state = f"{row['state']:16} " if "state" in row else ""
+        print(f"{row['name']:20} {state}{row['title']}")
+        for name in ("spec", "description", "summary"):
+            if row.get(name) and args.what != "models":
+                print(f"{'':20}   {row[name]}")
     return 0
 
 
 def _models() -> list[dict]:
     import models
+    from bench.weights import readiness
 
-    rows = [{**asdict(card), "weights": [w.name for w in card.weights]} for card in models.cards()]
-    groups = [
-        {"name": name, "title": f"group of {len(m)}", "summary": ", ".join(m)} for name, m in models.groups().items()
+    rows = [
+        {**asdict(card), "weights": [file.name for file in card.weights], "state": readiness(card)}
+        for card in models.cards()
     ]
-    return rows + groups
+    for name, members in models.groups().items():
+        title = "every localizer that needs no path" if name == "all" else ", ".join(members)
+        rows.append({"name": name, "state": f"group of {len(members)}", "title": title, "members": members})
+    return rows
 
 
 def _data() -> list[dict]:
@@ -59,7 +63,7 @@ def _perturbations() -> list[dict]:
 
 
 def _protocols() -> list[dict]:
-    from bench.metrics.transition_protocols import PROTOCOLS
+    from bench.metrics import PROTOCOLS
 
     return [{k: getattr(p, k) for k in ("name", "version", "title", "description")} for p in PROTOCOLS.values()]
 

@@ -12,17 +12,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from pathlib import Path
+import logging
 
 from bench import plan
+from bench.config import read_config, with_named
 from bench.data import open_test_sets
 from bench.perturb import parse
 from bench.request import model_record, plan_models, requested_models, without_paths
 from bench.run import DEFAULT_OUT, carry_out, closing_lines, limited
 from bench.runner import BACKENDS
-from bench.usage import UsageError, positive_int
+from bench.usage import UsageError, path, positive_int, stdout_to_stderr
 from models.device import compute_device
+
+__all__ = ["add_arguments", "main", "read_config"]
+_log = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--models",
         default="mpc,baselines",
         help="groups and [LABEL=]NAME[@WEIGHTS][?SETTING=VALUE&...], joined by commas; NAME may also be maps:DIR, "
-        "onnx:FILE, torchscript:FILE or package.module:Class (default mpc,baselines)",
+        "onnx:FILE, torchscript:FILE, exec:FILE.toml or package.module:Class (default mpc,baselines)",
     )
     parser.add_argument("--data", default="builtin", help="builtin, NAME:ROOT, folder:IMAGES,MASKS; joined by commas")
     parser.add_argument(
@@ -40,38 +43,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", action="append", default=[], metavar="MODEL=FILE", help="checkpoint of a localizer"
     )
-    parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help=f"run folder (default {DEFAULT_OUT})")
+    parser.add_argument("--out", type=path, default=DEFAULT_OUT, help=f"run folder (default {DEFAULT_OUT})")
     parser.add_argument("--workers", type=positive_int, help="worker processes (default: cores; 1 with --device cuda)")
     parser.add_argument("--backend", choices=BACKENDS, default="loky", help="joblib engine (default loky)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N, for networks (default cpu)")
     parser.add_argument("--limit", type=positive_int, help="at most this many images of each test set, evenly spread")
     parser.add_argument("--seed", type=int, default=0, help="seed of random perturbations (default 0)")
+    parser.add_argument("--config", type=path, metavar="FILE", help="a TOML file of these options, sets and grids")
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON on standard output")
+    parser.set_defaults(sets={}, grids={})
 
 
 def main(args: argparse.Namespace) -> int:
     """Exit code 0 when every cell was measured or is not applicable, 1 when some failed, 2 when nothing can run."""
-    device = compute_device(args.device)
-    wanted = requested_models(args.models, args.weights)
-    perturbations = parse(args.perturbations)
-    test_sets = [limited(t, args.limit) for t in open_test_sets(args.data)]
-    planned, unusable = plan_models(wanted, device)
-    for label, refused in unusable.items():
-        print(f"{refused.status} {label}: {refused.reason}", file=sys.stderr)
-    if not planned:
-        raise UsageError("none of the requested models can run (see above)")
-    request = {
-        "models": ",".join(each.label for each in wanted),
-        "data": without_paths(args.data),
-        "perturbations": args.perturbations,
-        "limit": args.limit,
-    }
-    grid = plan.Plan(planned, test_sets, perturbations, args.seed, device)
-    records = [model_record(each, planned, unusable) for each in wanted]
-    about, failures = carry_out(grid, args.out, request, records, workers=args.workers, backend=args.backend)
+    with stdout_to_stderr():
+        about, failures = _carried_out(args)
     if args.json:
         print(json.dumps({"out": str(args.out), **about}, indent=1))
     else:
         print(closing_lines(about, failures, args.out))
-    failed = any(refused.status == "failed" for refused in unusable.values())
+    failed = any(record["status"] == "failed" for record in about["models"])
     return 1 if failed or about["cells"].get("failed") else 0
+
+
+def _carried_out(args: argparse.Namespace) -> tuple[dict, list[str]]:
+    device = compute_device(args.device)
+    wanted = requested_models(args.models, args.weights)
+    data, grid = with_named(args.data, args.sets, ","), with_named(args.perturbations, args.grids, ";")
+    perturbations = parse(grid)
+    test_sets = [limited(t, args.limit) for t in open_test_sets(data)]
+    planned, unusable = plan_models(wanted, device)
+    for label, refused in unusable.items():
+        _log.warning("%s %s: %s", refused.status, label, refused.reason)
+    if not planned:
+        raise UsageError("none of the requested models can run (see above)")
+    request = {
+        "models": ",".join(each.label for each in wanted),
+        "data": without_paths(data),
+        "perturbations": grid,
+        "limit": args.limit,
+    }
+    records = [model_record(each, planned, unusable) for each in wanted]
+    cells = plan.Plan(planned, test_sets, perturbations, args.seed, device)
+    return carry_out(cells, args.out, request, records, workers=args.workers, backend=args.backend)

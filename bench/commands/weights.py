@@ -9,48 +9,58 @@ names one. The rest is dropped and listed.
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
-from pathlib import Path
 
 import models
-from bench.usage import UsageError
+from bench.usage import UsageError, path
 from bench.weights import row
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `python -m bench weights`."""
     parser.add_argument("name", nargs="?", help="one localizer (default: all), or the word convert")
-    parser.add_argument("file", nargs="?", type=Path, help="after convert: the checkpoint")
-    parser.add_argument("--out", type=Path, help="after convert: the file to write (default: FILE.safetensors)")
+    parser.add_argument("file", nargs="?", type=path, help="after convert: the checkpoint")
+    parser.add_argument("--require", metavar="NAMES", help="localizers or groups whose files must be here and intact")
+    parser.add_argument("--out", type=path, help="after convert: the file to write (default: FILE.safetensors)")
     parser.add_argument("--key", help="after convert: the only state dict to keep, e.g. model or model.ema")
     parser.add_argument("--json", action="store_true", help="print as JSON")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exit code 0 when every listed file is present and intact, or converted; 1 when one is absent or damaged."""
+    """Exit code 0, or 1 when a file is damaged or one of a localizer that was named or required is absent."""
     if args.name == "convert":
         return _convert(args)
     if args.file or args.out or args.key:
         raise UsageError("a file, --out and --key go with: python -m bench weights convert FILE")
-    cards = {card.name: card for card in models.cards() if card.weights}
-    if args.name is not None and args.name not in cards:
-        near = difflib.get_close_matches(args.name, cards, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise models.UnknownModel(
-            f"{args.name!r} needs no weights or is unknown; {hint}with weights: {', '.join(cards)}"
-        )
-    chosen = cards.values() if args.name is None else [cards[args.name]]
-    rows = [row(card.name, file) for card in chosen for file in card.weights]
+    named = args.require if args.require is not None else args.name
+    required = _cards(named) if named is not None else []
+    shown = [card for card in models.cards() if card.weights] if args.name is None else _cards(args.name)
+    rows = [row(card.name, file) for card in dict.fromkeys([*shown, *required]) for file in card.weights]
     if args.json:
         print(json.dumps(rows, indent=1))
     else:
+        for card in shown:
+            if not card.weights:
+                print(f"{card.name}: needs no checkpoint from elsewhere; what it uses is part of the suite")
         for entry in rows:
             size = f"{entry['size'] / 1e6:.1f} MB" if entry["size"] else "size unknown"
             print(f"{entry['model']}: {entry['file']} ({size}; {entry['licence']}): {entry['state'].upper()}")
             git = f"not known; id in git {entry['git_sha1']}" if entry["git_sha1"] else "not known"
             print(f"    from {entry['page']}\n    to   {entry['target']}\n    sha256 {entry['sha256'] or git}")
-    return 0 if all(entry["state"].startswith("present") for entry in rows) else 1
+    must = {card.name for card in required}
+    bad = [
+        entry for entry in rows
+        if entry["state"].startswith("damaged") or (entry["model"] in must and entry["state"] == "absent")
+    ]  # fmt: skip
+    return 1 if bad else 0
+
+
+def _cards(names: str) -> list[models.ModelCard]:
+    """The cards of localizers and groups, joined by commas. Raises UnknownModel with the nearest name."""
+    groups = models.groups()
+    listed = filter(None, (name.strip() for name in names.split(",")))
+    members = [member for name in listed for member in groups.get(name, [name])]
+    return [models.find(name).card for name in dict.fromkeys(members)]
 
 
 def _convert(args: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ import torch
 import models
 from bench.cli import main
 from bench.weights import state
+from models.building import _show_licences
 from models.checkpoint import read_checkpoint, registered_file
 from models.inert import read_tensors
 
@@ -211,17 +212,22 @@ def test_a_registered_file_is_taken_from_its_conversion(tmp_path, monkeypatch):
     assert state(tmp_path / "x.pth", card.weights[0]) == "present (converted)"
 
 
-def test_a_non_commercial_licence_is_shown_once(tmp_path, capsys, monkeypatch):
-    monkeypatch.delenv(models.SHOWN, raising=False)
+def test_a_non_commercial_licence_is_shown_once(tmp_path, caplog):
+    caplog.set_level("INFO", "models")
+
+    def said():
+        texts = [record.message for record in caplog.records]
+        caplog.clear()
+        return texts
+
     files = [models.WeightFile(f"{n}.pth", "page", "CC BY-NC 4.0") for n in "ab"]
     free = models.WeightFile("free.pth", "page", "MIT")
     card = models.ModelCard("net", "net", "none", weights=(*files, free))
     for _ in range(2):
-        models._show_licences(card, None)
-    assert capsys.readouterr().err == "net: a.pth and 1 more: licence CC BY-NC 4.0\n"
-    models._show_licences(card, tmp_path / "b.pth")
-    assert capsys.readouterr().err == "net: b.pth: licence CC BY-NC 4.0\n"
-    models._show_licences(card, tmp_path / "free.pth")
-    models._show_licences(card, tmp_path / "my-own.pth")
-    assert capsys.readouterr().err == ""
-    assert os.environ[models.SHOWN].startswith("net=;")  # which the workers of a run inherit
+        _show_licences(card, None)
+    assert said() == ["net: a.pth and 1 more: licence CC BY-NC 4.0"]
+    _show_licences(card, tmp_path / "b.pth")
+    assert said() == ["net: b.pth: licence CC BY-NC 4.0"]
+    _show_licences(card, tmp_path / "free.pth")
+    _show_licences(card, tmp_path / "my-own.pth")
+    assert said() == []

@@ -1,45 +1,85 @@
 """The registry: names, groups, settings, identities, plug-ins."""
 
+import importlib
 import importlib.metadata
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import toy_localizers
 
 import models
-from models import Localizer, UnknownModel, WeightsMissing
+from models import Localizer, UnknownModel, WeightsMissing, index, localizer, registry
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_every_registered_localizer_has_a_complete_card():
     for card in models.cards():
         assert card.title and card.paper, card.name
-        assert (
-            card.groups
-            or models.find(card.name).argument
-            or card.name in ("mpc", "mpc-catnet", "mpc-casia2", "adaptive-cfa")
-        ), card.name
+        assert card.groups or card.argument or card.name in ("mpc", "mpc-catnet", "mpc-casia2", "adaptive-cfa"), (
+            card.name
+        )
         for file in card.weights:
             assert file.page.startswith("https://") and file.licence, card.name
 
 
-def test_groups_expand_to_their_members_once():
-    members = models.groups()["baselines"]
-    assert len(members) >= 5
-    assert models.expand("ela,baselines,ela") == ["ela", *[m for m in members if m != "ela"]]
-    assert models.expand("maps:some/folder") == ["maps:some/folder"]
+def test_names_with_a_path_are_split_where_a_localizer_takes_one():
     assert models.split("maps:some/folder") == ("maps", "some/folder")
     assert models.split("ela:90") == ("ela:90", None)
 
 
 @pytest.mark.parametrize(("name", "near"), [("elaa", "'ela'"), ("baseline", "'baselines'"), ("mcp", "'mpc'")])
-def test_unknown_names_suggest_the_nearest(name, near):
-    with pytest.raises(UnknownModel, match=f"did you mean {near}"):
-        models.expand(name)
+def test_unknown_names_suggest_the_nearest_and_dump_no_list(name, near):
+    with pytest.raises(UnknownModel) as caught:
+        models.find(name)
+    assert str(caught.value) == f"unknown model {name!r}; did you mean {near}?"
 
 
-@pytest.mark.parametrize("names", ["", " , ", "toy_localizers:Absent", "absent_module:Class", "pathlib:Path"])
-def test_unusable_requests_are_refused(names):
+def test_a_name_like_no_other_points_to_the_list():
+    with pytest.raises(UnknownModel, match="unknown model 'qqqqqqqq'; see: python -m bench list models"):
+        models.find("qqqqqqqq")
+
+
+@pytest.mark.parametrize("name", ["", "toy_localizers:Absent", "absent_module:Class", "pathlib:Path"])
+def test_unusable_names_are_refused(name):
     with pytest.raises(UnknownModel):
-        models.expand(names)
+        models.find(name)
+
+
+def test_cards_are_read_without_importing_the_localizers():
+    code = "import sys, models; models.cards(); models.groups(); print({'torch', 'scipy', 'pandas'} & set(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert out.strip() == "set()"
+
+
+def test_cards_that_were_read_are_those_of_the_classes():
+    read = index.entries()
+    for name, entry in read.items():
+        cls = models.find(name)
+        assert cls.card == entry.card, name
+        assert (cls.__module__, cls.__qualname__) == (entry.module, entry.qualname)
+    for module in pkgutil.walk_packages(models.__path__, "models."):
+        importlib.import_module(module.name)
+    assert {n for n, cls in registry._classes.items() if cls.__module__.startswith("models.")} == set(read)
+
+
+def test_keywords_that_a_constructor_hands_on_are_settings():
+    class More(toy_localizers.Redness):
+        def __init__(self, floor: float = 0.0, **more):
+            super().__init__(**more)
+
+    assert More.setting_names() == ("floor", "gain")
+
+
+def test_a_class_without_localize_cannot_be_built():
+    class Empty(Localizer):
+        pass
+
+    with pytest.raises(TypeError, match="localize"):
+        Empty()
 
 
 def test_settings_are_the_constructor_keywords():
@@ -75,7 +115,7 @@ def test_identity_covers_the_modules_that_a_localizer_shares_with_others(tmp_pat
     monkeypatch.syspath_prepend(tmp_path)
 
     def identity():
-        models._source_files.cache_clear()
+        localizer._source_files.cache_clear()
         return models.build("own_package.method:Method").identity()
 
     first = identity()
@@ -83,7 +123,7 @@ def test_identity_covers_the_modules_that_a_localizer_shares_with_others(tmp_pat
     assert identity() == first
     (package / "steps.py").write_text("GAIN = 2")
     assert identity() != first
-    names = {file.name for file in models._source_files("models.classical.adq1")}
+    names = {file.name for file in localizer._source_files("models.classical.adq1")}
     assert {"adq1.py", "blocks.py"} <= names
 
 
@@ -92,17 +132,18 @@ def test_a_class_from_elsewhere_does_not_enter_the_registry():
     assert not any("toy_localizers" in card.name for card in models.cards())
 
 
-def test_plug_ins_come_through_entry_points_and_a_broken_one_is_only_a_warning(monkeypatch, capsys):
-    good = importlib.metadata.EntryPoint("reds", "toy_localizers:Redness", models.ENTRY_POINTS)
-    bad = importlib.metadata.EntryPoint("broken", "no_such_module:Class", models.ENTRY_POINTS)
+def test_plug_ins_come_through_entry_points_and_a_broken_one_is_only_a_warning(monkeypatch, caplog):
+    good = importlib.metadata.EntryPoint("reds", "toy_localizers:Redness", registry.ENTRY_POINTS)
+    bad = importlib.metadata.EntryPoint("broken", "no_such_module:Class", registry.ENTRY_POINTS)
     monkeypatch.setattr(
-        importlib.metadata, "entry_points", lambda group: [good, bad] if group == models.ENTRY_POINTS else []
+        importlib.metadata, "entry_points", lambda group: [good, bad] if group == registry.ENTRY_POINTS else []
     )
-    monkeypatch.setattr(models, "_registry", models._Registry(dict(models._load_all())))
+    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+    monkeypatch.setattr(registry, "_load_plug_ins", registry._load_plug_ins.__wrapped__)
     monkeypatch.delattr(toy_localizers.Redness, "card", raising=False)
-    assert "reds" in models.expand("all")
+    assert "reds" in models.groups()["all"]
     assert isinstance(models.build("reds"), toy_localizers.Redness)
-    assert "broken" in capsys.readouterr().err
+    assert "broken" in caplog.text
     del toy_localizers.Redness.card
 
 

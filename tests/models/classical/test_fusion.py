@@ -21,6 +21,7 @@ from bench.training.fusion import Example
 from models import WeightsError, WeightsMissing
 from models.classical.fusion import MEMBERS, SHIPPED, Coefficients, Fusion
 from models.image import ForensicImage, NotApplicable, ScoreMap, encode_jpeg
+from models.localizer import _source_files
 
 HEIGHT, WIDTH = 48, 64
 
@@ -251,7 +252,7 @@ def test_results_on_the_built_in_set_are_flagged():
 
 
 def test_members_and_coefficients_are_part_of_the_identity(tmp_path):
-    sources = {file.name for file in models._source_files(Fusion.__module__)}
+    sources = {file.name for file in _source_files(Fusion.__module__)}
     assert {"ela.py", "ghost.py", "blk.py", "adq1.py", "cfa2.py", "copymove_keypoint.py"} <= sources
     assert "fusion_fit.py" not in sources
     other = tmp_path / "other.toml"

@@ -1,1 +1,0 @@
-"""The protocols: a file here with `PROTOCOLS`, and `METRICS` that no other file has, is all that one takes."""
