@@ -65,23 +65,25 @@ def apply_pair(
 ) -> Perturbed:
     """Image and ground truth through a chain."""
     original = reference = image
+    planes = None
     for position, link in enumerate(links):
         check_size(link, image.shape)
         if link.geometric:
+            planes = planes or Planes.of(truth)
             # A step before this one may have changed the size alone, which a ground truth does not follow.
-            truth = resize_truth(truth, image.shape)
+            shape = image.shape
+            planes = planes.moved(lambda plane, shape=shape: resized(plane, shape))
             move = link.function(image.shape, link.level, generator(position))
-            shared = reference is image
+            planes, shared = planes.moved(move), reference is image
             moved = _moved(image, move)
             if not shared:
-                reference = _moved(_resized(reference, image.shape), move)
+                reference = _moved(ForensicImage(resized(reference.rgb, shape)), move)
             image, reference = moved, moved if shared else reference
-            truth = move_truth(truth, move)
         else:
             image = link.function(image, link.level, generator(position))
     same = image.shape == original.shape and image.jpeg == original.jpeg
     unchanged = image is original or (same and np.array_equal(image.rgb, original.rgb))
-    return Perturbed(image, truth, reference, unchanged)
+    return Perturbed(image, planes.truth(truth) if planes else truth, reference, unchanged)
 
 
 def generator(position: int, key: tuple[str, str], spec: str, seed: int) -> np.random.Generator:
@@ -101,53 +103,58 @@ def check_size(link: Link, shape: tuple[int, int]) -> None:
         )
 
 
-def move_truth(truth: Truth, move: Callable[[np.ndarray], np.ndarray]) -> Truth:
-    """The ground truth in the new geometry; a hard one (0 and 255 only) stays hard: above 127 after interpolation.
+@dataclass(frozen=True, eq=False)
+class Planes:
+    """A ground truth on its way through geometric steps: uint8 (H, W), interpolated as the image is, cut to whole
+    values only at the end, so that the picture of a mask and the mask stay the same.
 
-    A pixel is scorable where its whole footprint lies in the image and is scorable.
+    known: 255 where a pixel can be scored. shares: of each source, with its number, how much of a pixel is its.
     """
-    known = np.ones(truth.shape, np.float32) if truth.scorable is None else truth.scorable.astype(np.float32)
-    scorable = move(known) > 0.999
-    values = _hardened(move(truth.values), truth.values)
-    labels = None if truth.labels is None else _moved_labels(truth.labels, move)
-    return Truth(values, labels, None if scorable.all() else scorable)
+
+    values: np.ndarray
+    known: np.ndarray
+    shares: tuple[tuple[int, np.ndarray], ...] = ()
+
+    @classmethod
+    def of(cls, truth: Truth) -> Planes:
+        known = np.ones(truth.shape, bool) if truth.scorable is None else truth.scorable
+        numbers = [] if truth.labels is None else np.unique(truth.labels)
+        return cls(truth.values, _full(known), tuple((int(n), _full(truth.labels == n)) for n in numbers if n))
+
+    def moved(self, move: Callable[[np.ndarray], np.ndarray]) -> Planes:
+        """All planes moved; a pixel stays known where its whole footprint was (to half a grey level)."""
+        shares = tuple((number, move(share)) for number, share in self.shares)
+        return Planes(move(self.values), _full(move(self.known) == 255), shares)
+
+    def truth(self, before: Truth) -> Truth:
+        """The ground truth that `before` has become; a hard one (0 and 255 only) is hard again, forged above 127.
+
+        A pixel belongs to the source that has the most of it, where all sources together have more than half.
+        """
+        soft = ((before.values != 0) & (before.values != 255)).any()
+        values = np.ascontiguousarray(self.values) if soft else _full(self.values > 127)
+        labels = None
+        if before.labels is not None:
+            labels = np.zeros(values.shape, before.labels.dtype)
+            if self.shares:
+                stack = np.stack([share for _, share in self.shares])
+                numbers = np.array([number for number, _ in self.shares], labels.dtype)
+                labels = np.where(stack.sum(axis=0, dtype=np.int32) > 127, numbers[stack.argmax(axis=0)], labels)
+        scorable = self.known == 255
+        return Truth(values, labels, None if scorable.all() else scorable)
 
 
-def resize_truth(truth: Truth, shape: tuple[int, int]) -> Truth:
-    """The ground truth at another size, interpolated as `resize` does images."""
-    if truth.shape == shape:
-        return truth
-    method = cv2.INTER_AREA if shape[0] < truth.shape[0] else cv2.INTER_LINEAR
-    return move_truth(truth, lambda plane: cv2.resize(plane, shape[::-1], interpolation=method))
+def resized(plane: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """An array (H, W) or (H, W, 3) at another size, interpolated as the perturbation `resize` does."""
+    if plane.shape[:2] == shape:
+        return plane
+    method = cv2.INTER_AREA if shape[0] < plane.shape[0] else cv2.INTER_LINEAR
+    return cv2.resize(plane, shape[::-1], interpolation=method)
 
 
 def _moved(image: ForensicImage, move: Callable[[np.ndarray], np.ndarray]) -> ForensicImage:
     return ForensicImage(np.ascontiguousarray(move(image.rgb)))
 
 
-def _resized(image: ForensicImage, shape: tuple[int, int]) -> ForensicImage:
-    if image.shape == shape:
-        return image
-    method = cv2.INTER_AREA if shape[0] < image.shape[0] else cv2.INTER_LINEAR
-    return ForensicImage(cv2.resize(image.rgb, shape[::-1], interpolation=method))
-
-
-def _hardened(moved: np.ndarray, original: np.ndarray) -> np.ndarray:
-    moved = np.ascontiguousarray(moved)
-    soft = ((original != 0) & (original != 255)).any()
-    return moved if soft else np.where(moved > 127, np.uint8(255), np.uint8(0))
-
-
-def _moved_labels(labels: np.ndarray, move: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """The source that most of a pixel's footprint belongs to; the background only where it has the greater half."""
-
-    def share(label: int) -> np.ndarray:
-        return move(np.where(labels == label, np.uint8(255), np.uint8(0)))
-
-    present = [int(label) for label in np.unique(labels) if label]
-    background = share(0)
-    if not present:
-        return np.zeros(background.shape, labels.dtype)
-    shares = np.stack([share(label) for label in present])
-    found = np.array(present, labels.dtype)[shares.argmax(0)]
-    return np.where((background > 127) | (shares.max(0) == 0), labels.dtype.type(0), found)
+def _full(mask: np.ndarray) -> np.ndarray:
+    return np.where(mask, np.uint8(255), np.uint8(0))

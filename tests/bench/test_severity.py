@@ -80,3 +80,23 @@ def test_ssim_of_an_image_under_its_window_is_undefined():
     measured = severity(small, ForensicImage(small.rgb + np.uint8(1)))
     assert math.isnan(measured.ssim)
     assert measured.psnr == pytest.approx(20 * math.log10(255))
+
+
+def test_bits_per_pixel_are_of_the_perturbed_image_and_known_of_other_codecs(photo):
+    half = perturb(photo, "resize:0.5+jpeg:70")
+    measured = severity(photo, half)
+    assert measured.bits_per_pixel == 8 * len(half.jpeg) / (half.shape[0] * half.shape[1])
+    sizes = [severity(photo, perturb(photo, f"webp:{q}")).bytes for q in (90, 50, 10)]
+    assert sizes[0] > sizes[1] > sizes[2] > 0
+    assert severity(photo, perturb(photo, "webp:50+blur:3")).bits_per_pixel is None
+
+
+def test_region_of_severity_equals_its_crop(photo):
+    noisy = perturb(photo, "noise:10")
+    where = np.zeros(photo.shape, bool)
+    where[40:150, 60:200] = True
+    inner = [ForensicImage(np.ascontiguousarray(i.rgb[where].reshape(110, 140, 3))) for i in (photo, noisy)]
+    whole, part = severity(photo, noisy, where), severity(*inner)
+    assert whole.psnr == pytest.approx(part.psnr, abs=1e-9)
+    assert whole.ssim == pytest.approx(part.ssim, abs=1e-6)
+    assert whole.scorable == where.mean()

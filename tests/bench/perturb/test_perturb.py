@@ -2,6 +2,7 @@ import hashlib
 import io
 import math
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -247,7 +248,7 @@ def test_standard_grid_has_its_levels():
     specs = {p.spec for p in parse("standard")} - {"identity"}
     assert len(specs) >= 13
     assert {"jpeg:70", "resize:0.5", "blur:5", "noise:10"} < specs
-    assert {name for p in parse("standard") for name, _ in p.steps} == set(STEPS)
+    assert {name for p in parse("standard") for name, _ in p.steps} == {"jpeg", "resize", "blur", "noise"}
 
 
 @pytest.mark.parametrize(
@@ -256,7 +257,7 @@ def test_standard_grid_has_its_levels():
         ("jpg:60", "unknown perturbation 'jpg'.*did you mean 'jpeg'"),
         ("BLUR:3", "did you mean 'blur'"),
         ("standrd", "did you mean 'standard'"),
-        ("sepia:3", "known: .*jpeg.*standard"),
+        ("qqq:3", "known: .*jpeg.*standard"),
         ("", "empty spec"),
         ("jpeg:60;;blur:3", "empty spec"),
         ("jpeg", "jpeg needs a level.*from 1 to 100"),
@@ -287,13 +288,16 @@ def test_perturb_takes_one_perturbation():
 
 def levels(name: str):
     s = STEPS[name]
+    if s.values in ("none", "choice"):
+        return st.sampled_from(s.choices or (None,))
     if s.values == "real":
         return st.floats(s.low, s.high, allow_nan=False, allow_subnormal=False)
     whole = st.integers(int(s.low), int(s.high))
     return whole.filter(lambda level: level % 2 == 1) if s.values == "odd" else whole
 
 
-steps = st.sampled_from(sorted(STEPS)).flatmap(lambda name: st.tuples(st.just(name), levels(name)))
+installed = sorted(name for name, s in STEPS.items() if s.installed)
+steps = st.sampled_from(installed).flatmap(lambda name: st.tuples(st.just(name), levels(name)))
 
 
 @given(st.lists(steps, min_size=1, max_size=4))
@@ -302,7 +306,7 @@ def test_canonical_spec_reads_back(chain):
     found = parse(original.spec)
     assert found == [Perturbation(), original]
     assert found[1].spec == original.spec
-    assert "e" not in original.level
+    assert not re.search(r"\de", original.level)
 
 
 def darken(image, factor, rng):
