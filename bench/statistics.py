@@ -78,7 +78,7 @@ def bootstrap_means(
             continue
         present = values[np.ix_(pattern, columns)]
         means[columns] = present.mean(axis=0)
-        sums, sizes = _cluster_sums(present, labels[pattern])
+        sums, sizes = cluster_sums(present, labels[pattern])
         if len(sizes) > 1:
             tail = _tail(confidence, len(sizes))
             drawn = _resampled(sums, sizes, resamples, seed)
@@ -106,7 +106,7 @@ def paired_bootstrap(
     p = math.nan
     if math.isfinite(low):
         labels = np.arange(change.size) if clusters is None else np.asarray(clusters)
-        drawn = _resampled(*_cluster_sums(change[finite, None], labels[finite]), resamples, seed)
+        drawn = _resampled(*cluster_sums(change[finite, None], labels[finite]), resamples, seed)
         beyond = min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))
         p = min(1.0, 2 * (beyond + 1) / (resamples + 1))
     return Difference(mean, low, high, int(finite.sum()), p)
@@ -125,7 +125,7 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     return adjusted
 
 
-def _cluster_sums(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def cluster_sums(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Per cluster: sum of each column of values (n, m) and number of rows."""
     _, index = np.unique(labels, return_inverse=True)
     sizes = np.bincount(index)
@@ -222,7 +222,7 @@ def over_seeds(
         values = values - np.mean(candidate, axis=0)
         weight += 1 / len(candidate)
     mean = float(values.mean())
-    sums, sizes = _cluster_sums((values - mean)[:, None], np.asarray(clusters))
+    sums, sizes = cluster_sums((values - mean)[:, None], np.asarray(clusters))
     groups = len(sizes)
     if groups < 2:
         return OverSeeds(mean, *[math.nan] * 5, values.size, groups)

@@ -1,19 +1,20 @@
 """Compare a run with a committed reference; fail when a localizer got worse.
 
-A cell (localizer, test set, perturbation, metric) counts as worse only when both hold: the paired bootstrap
-interval of the change over the images lies wholly below zero, and the mean loss reaches the minimum effect.
-An image that was scored in the reference and is not scored now counts as worse, whatever the rest says.
+A cell (localizer, test set, perturbation, metric) counts as worse only when both hold: the mean loss over the images
+exceeds what chance brings in all cells together (randomization by source photo, max-T), and it reaches the minimum
+effect. An image that was scored in the reference and is not scored now counts as worse, whatever the rest says. What
+was not run, or comes from a single photo, cannot be compared.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+import sys
 from pathlib import Path
 
-from bench import junit
-from bench.check import compare, read_reference, scored, write_reference
+from bench import check, junit, verdicts
+from bench.reference import METRICS, changes, parse_metrics, read_reference, write_reference
 from bench.report import latest_run, read_about
 from bench.usage import UsageError
 
@@ -22,39 +23,69 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `python -m bench check`."""
     parser.add_argument("run", nargs="?", type=Path, metavar="RUN", help="run folder (default: the latest in runs/)")
     parser.add_argument("--against", type=Path, required=True, metavar="REFERENCE", help="reference file (JSON)")
+    parser.add_argument("--metrics", metavar="NAMES", help="e.g. native.auc,mpc.f1 (default: what the reference holds)")
     parser.add_argument("--update", action="store_true", help="write the run's values as the new reference")
+    parser.add_argument("--allow-failures", action="store_true", help="--update although cells of the run failed")
     parser.add_argument("--min-effect", type=float, default=0.01, help="smallest mean loss that counts (default .01)")
-    parser.add_argument("--confidence", type=float, default=0.99, help="of the bootstrap interval (default .99)")
+    parser.add_argument(
+        "--confidence",
+        type=float,
+        default=0.99,
+        help="that an unchanged localizer passes, all cells together (default .99)",
+    )
     parser.add_argument("--junit", type=Path, metavar="FILE", help="also write the verdicts as JUnit XML")
+    parser.add_argument("--verbose", action="store_true", help="list every cell, not only those that got worse")
+    parser.add_argument("--markdown", action="store_true", help="print the verdicts as Markdown, for a pull request")
     parser.add_argument("--json", action="store_true", help="print the verdicts as JSON")
 
 
 def main(args: argparse.Namespace) -> int:
     """Exit code 0 nothing got worse, 1 something did, 2 cannot compare."""
-    if not 0 < args.confidence < 1 or args.min_effect < 0:
+    if not 0 < args.confidence < 1 or not 0 <= args.min_effect < float("inf"):
         raise UsageError("--confidence must lie between 0 and 1, --min-effect must not be negative")
     folder = args.run or latest_run()
-    values, about = scored(folder), read_about(folder)
+    about = read_about(folder)
+    metrics = parse_metrics(args.metrics) if args.metrics else None
     if args.update:
-        write_reference(args.against, values, about)
-        print(f"{args.against}: {len(values)} values of {values['model'].nunique()} models written as reference")
-        return 0
-    reference = read_reference(args.against, about)
-    verdicts = compare(reference, values, args.min_effect, args.confidence)
-    worse = [v for v in verdicts if v.worse]
+        return _update(args, folder, about, metrics)
+    reference = read_reference(args.against, check.seed(folder, about), metrics)
+    kept = tuple(reference[["protocol", "metric"]].drop_duplicates().itertuples(index=False, name=None))
+    values, cells = check.scored(folder, about, kept), check.asked(folder)
+    found = check.compare(reference, values, cells, min_effect=args.min_effect, confidence=args.confidence)
     if args.junit:
-        cases = [
-            junit.Case(f"{v.model}.{v.test_set}", f"{v.spec} {v.protocol} {v.metric}", v.text if v.worse else None)
-            for v in verdicts
-        ]
-        junit.write(args.junit, "bench check", cases)
+        junit.write(args.junit, "bench check", verdicts.junit_cases(found))
     if args.json:
-        print(json.dumps({"worse": len(worse), "verdicts": [asdict(v) for v in verdicts]}, indent=1))
+        print(json.dumps(verdicts.as_json(found), indent=1))
+    elif args.markdown:
+        print(verdicts.markdown(found, str(args.against)), end="")
     else:
-        for v in worse:
-            print(f"WORSE {v.text}")
-        print(
-            f"{len(verdicts)} cells compared with {args.against}: {len(worse)} worse "
-            f"(paired bootstrap over images, {args.confidence:.0%} interval, minimum effect {args.min_effect:g})"
+        print("\n".join(verdicts.lines(found, str(args.against), verbose=args.verbose)))
+    if hindrance := verdicts.hindrance(found, check.skipped(about)):
+        print(f"error: {hindrance}", file=sys.stderr)
+    return found.exit_code
+
+
+def _update(args: argparse.Namespace, folder: Path, about: dict, metrics: tuple | None) -> int:
+    failed = check.failures(folder, about)
+    if failed and not args.allow_failures:
+        raise UsageError(
+            f"{folder} has failures, and a reference without them would never miss them: {failed[0]}; mend them and "
+            "run again, or pass --allow-failures"
         )
-    return 1 if worse else 0
+    seed = check.seed(folder, about)
+    try:
+        old = read_reference(args.against, seed)
+    except UsageError:  # none yet, or one that this reference is to replace
+        old = None
+    if metrics is None and old is not None:
+        metrics = tuple(old[["protocol", "metric"]].drop_duplicates().itertuples(index=False, name=None))
+    values = check.scored(folder, about, metrics or METRICS)
+    write_reference(args.against, values, about)
+    said = [f"{args.against}: {values['value'].notna().sum()} values of {values['model'].nunique()} models written"]
+    if old is not None:
+        said += changes(old, values.dropna(subset="value")) or ["nothing changed"]
+    if args.json:
+        print(json.dumps({"reference": str(args.against), "values": len(values), "changes": said[1:]}, indent=1))
+    else:
+        print("\n".join(said))
+    return 0

@@ -80,7 +80,7 @@ def test_one_bad_image_among_many_is_no_significant_loss(tmp_path, check, old):
 def test_an_image_no_longer_scored_fails(tmp_path, check, old, capsys):
     check(make_run(tmp_path / "old", old), "--update")
     assert check(make_run(tmp_path / "new", old[:-1])) == 1
-    assert "1 images are no longer scored" in capsys.readouterr().out
+    assert "1 image is no longer scored" in capsys.readouterr().out
 
 
 def test_a_cell_that_was_not_run_cannot_be_compared(tmp_path, check, old, capsys):
