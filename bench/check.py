@@ -18,7 +18,9 @@ import numpy as np
 import pandas as pd
 
 from bench.max_t import paired_changes
-from bench.reference import CELL, METRICS
+from bench.metrics import METRICS
+from bench.metrics.metric import DOWN
+from bench.reference import CELL, KEPT
 from bench.results import read_results, write_results
 from bench.store import Store
 from bench.usage import UsageError
@@ -86,11 +88,11 @@ class Verdict:
 class Comparison:
     """All verdicts of a check, what could not be compared, and what the reference does not know.
 
-    absent: (cell in words, why it was not compared). new: number of the run's cells that the reference lacks.
+    absent: (CELL's values, why it was not compared). new: number of the run's cells that the reference lacks.
     """
 
     verdicts: list[Verdict]
-    absent: list[tuple[str, str]]
+    absent: list[tuple[tuple[str, ...], str]]
     new: int
     confidence: float
     min_effect: float
@@ -116,7 +118,7 @@ def signed(value: float) -> str:
     return f"{round(value, 4) + 0.0:+.4f}"
 
 
-def scored(folder: Path, about: Mapping, metrics: tuple[tuple[str, str], ...] = METRICS) -> pd.DataFrame:
+def scored(folder: Path, about: Mapping, metrics: tuple[tuple[str, str], ...] = KEPT) -> pd.DataFrame:
     """The per-image values (columns CELL, image, source, value) of a finished run; NaN where a metric is undefined."""
     table = _results(folder, about)
     chosen = pd.MultiIndex.from_frame(table[["protocol", "metric"]]).isin(pd.MultiIndex.from_tuples(metrics))
@@ -178,7 +180,7 @@ def compare(
     not_run = both["status"] == "not run"
     images = both.groupby(CELL, sort=False).size()
     absent = [
-        (" / ".join(cell), "not run" if count == images[cell] else f"{count} of {images[cell]} images not run")
+        (cell, "not run" if count == images[cell] else f"{count} of {images[cell]} images not run")
         for cell, count in both[not_run].groupby(CELL, sort=False).size().items()
     ]
     both = both[~not_run]
@@ -238,7 +240,7 @@ def _many(count: int, thing: str) -> str:
 
 def _sign(metric: str) -> int:
     """1 where a larger value is better, -1 where a smaller one is."""
-    return 1
+    return -1 if METRICS[metric].direction == DOWN else 1
 
 
 def _status(both: pd.DataFrame, values: pd.DataFrame, cells: pd.DataFrame | None) -> tuple[np.ndarray, np.ndarray]:

@@ -14,11 +14,12 @@ from pathlib import Path
 import pandas as pd
 
 from bench.files import write_atomic
-from bench.metrics import PROTOCOLS
+from bench.metrics import METRICS, PROTOCOLS
+from bench.metrics.metric import NEITHER
 from bench.usage import UsageError, suggest
 
 FORMAT = 1
-METRICS = (("native", "auc"), ("native", "best_f1"), ("native", "f1"))  # kept where no others are asked for
+KEPT = (("native", "auc"), ("native", "best_f1"), ("native", "f1"))  # kept where no others are asked for
 CELL = ["model", "test_set", "spec", "protocol", "metric"]
 _DEPTH = ("localizer", "test set", "perturbation", "metric", "image")
 
@@ -36,6 +37,8 @@ def parse_metrics(text: str) -> tuple[tuple[str, str], ...]:
             raise UsageError(
                 f"--metrics {name}: {protocol} has no such metric; {suggest(metric, PROTOCOLS[protocol].metrics)}"
             )
+        if METRICS[metric].direction == NEITHER:
+            raise UsageError(f"--metrics {name}: neither a larger nor a smaller value is better, so none is worse")
         found.append((protocol, metric))
     return tuple(dict.fromkeys(found))
 
@@ -73,6 +76,10 @@ def read_reference(path: Path, seed: int, metrics: Sequence[tuple[str, str]] | N
             continue
         if protocol not in content["protocols"] or metric not in PROTOCOLS[protocol].metrics:
             raise _damaged(path, f"unknown metric {measure!r} under {model} / {test_set} / {spec}")
+        low, high = METRICS[metric].low - 1e-6, METRICS[metric].high + 1e-6
+        if wrong := [image for image, value in images.items() if not low <= value <= high]:
+            place = " / ".join((model, test_set, spec, measure, wrong[0]))
+            raise _damaged(path, f"{place} is {images[wrong[0]]:g}, outside the metric's range")
         rows += [(model, test_set, spec, protocol, metric, image, value) for image, value in images.items()]
     if not rows:
         what = "no value" if metrics is None else f"no value of {', '.join('.'.join(m) for m in metrics)}"

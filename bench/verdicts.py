@@ -19,13 +19,14 @@ def lines(found: Comparison, against: str, *, verbose: bool) -> list[str]:
     shown = {WORSE: "WORSE", UNDECIDED: "UNDECIDED"} | ({BETTER: "better", NOISE: "noise"} if verbose else {})
     listed = [f"{shown[v.outcome]} {v.text}" for outcome in shown for v in found.of(outcome)]
     if verbose:
-        return [*listed, *(f"NOT COMPARED {cell}: {reason}" for cell, reason in found.absent), *summary(found, against)]
-    by_place = Counter((*cell.split(" / ")[:2], reason) for cell, reason in found.absent)
+        listed += [f"NOT COMPARED {_slashed(cell)}: {reason}" for cell, reason in found.absent]
+        return [printable(line) for line in [*listed, *summary(found, against)]]
+    by_place = Counter((*cell[:2], reason) for cell, reason in found.absent)
     listed += [
         f"NOT COMPARED {model} on {test_set}: {_cells(count)} {reason}"
         for (model, test_set, reason), count in by_place.most_common(_MOST)
     ]
-    return listed + summary(found, against)
+    return [printable(line) for line in [*listed, *summary(found, against)]]
 
 
 def summary(found: Comparison, against: str) -> list[str]:
@@ -44,11 +45,17 @@ def summary(found: Comparison, against: str) -> list[str]:
         worst = max(known, key=lambda v: v.detectable)
         photos = sorted({v.photos for v in known})
         span = f"{photos[0]}" if len(photos) == 1 else f"{photos[0]} to {photos[-1]}"
+        if worst.detectable > found.min_effect:
+            least = (
+                f"from {np.median([v.detectable for v in known]):.4f} (median cell) or {worst.detectable:.4f} "
+                f"(worst: {worst.place})"
+            )
+        else:
+            least = f"from the minimum effect, {found.min_effect:g}, as this run shows hardly any noise"
         text.append(
             f"false alarms in at most {1 - found.confidence:.2g} of checks of an unchanged localizer (max-T over all "
             f"cells, {span} source photos, minimum effect {found.min_effect:g}); a loss is found with probability "
-            f"{POWER:g} from {np.median([v.detectable for v in known]):.4f} (median cell) or "
-            f"{worst.detectable:.4f} (worst: {worst.place})"
+            f"{POWER:g} {least}"
         )
     return text
 
@@ -57,10 +64,10 @@ def hindrance(found: Comparison, skipped: dict[str, str]) -> str:
     """Why the check cannot pass although nothing got worse; "" where it can. skipped: localizers that did not run."""
     if found.absent:
         first = found.absent[0][0]
-        model = first.partition(" / ")[0]
+        model = first[0]
         why = f" ({model} was skipped: {skipped[model]})" if model in skipped else ""
         return (
-            f"the run lacks {_cells(len(found.absent))} of the reference, the first is {first}{why}; run the same "
+            f"the run lacks {_cells(len(found.absent))} of the reference, the first is {_slashed(first)}{why}; run the same "
             "models, data and perturbations, or, if they are meant to go, write the reference anew with --update"
         )
     if not found.judged:
@@ -82,7 +89,9 @@ def markdown(found: Comparison, against: str) -> str:
             "|---|---|---|---|---|---:|---:|---:|---:|---|",
         ]
         text += [_row(v) for v in changed] + [""]
-    text += [f"* not compared: {_escaped(cell)} ({_escaped(reason)})" for cell, reason in found.absent[:_MOST]]
+    text += [
+        f"* not compared: {_escaped(_slashed(cell))} ({_escaped(reason)})" for cell, reason in found.absent[:_MOST]
+    ]
     return "\n".join(text + [_escaped(line) + "  " for line in summary(found, against)]) + "\n"
 
 
@@ -98,7 +107,7 @@ def as_json(found: Comparison) -> dict:
         "within_noise": len(found.of(NOISE)),
         "undecided": len(found.of(UNDECIDED)),
         "new": found.new,
-        "not_compared": [{"cell": cell, "reason": reason} for cell, reason in found.absent],
+        "not_compared": [{"cell": list(cell), "reason": reason} for cell, reason in found.absent],
         "verdicts": [_finite(v) | {"worse": v.worse} for v in found.verdicts],
     }
 
@@ -120,7 +129,7 @@ def junit_cases(found: Comparison) -> list[junit.Case]:
         )
         for v in found.verdicts
     ]
-    return cases + [junit.Case("not compared", cell, error=reason) for cell, reason in found.absent]
+    return cases + [junit.Case(".".join(cell[:2]), " ".join(cell[2:]), error=reason) for cell, reason in found.absent]
 
 
 def _finite(v: Verdict) -> dict:
@@ -138,9 +147,18 @@ def _row(v: Verdict) -> str:
     return f"| {' | '.join(columns)} |"
 
 
+def _slashed(cell: tuple[str, ...]) -> str:
+    return " / ".join(cell)
+
+
 def _escaped(text: str) -> str:
     """Text that stays one cell of a Markdown table."""
-    return "".join(f"\\{c}" if c in "|*_`<[\\" else c for c in " ".join(text.split()))
+    return "".join(f"\\{c}" if c in "|*_`<[\\" else c for c in printable(" ".join(text.split())))
+
+
+def printable(text: str) -> str:
+    """Names may hold what moves a terminal's cursor, or what no encoding can print."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _cells(count: int) -> str:

@@ -95,3 +95,13 @@ class Talkative(Redness):
             "budget_gb": float(os.environ["BENCH_MEMORY_GB"]),
         }
         return ScoreMap(score.values, "probability", image_score=float(forged.mean()), extras=extras)
+
+
+class Moody(Redness):
+    """Redness, worse where TOY_MOOD says so: "fails", or a number that its probabilities are multiplied by."""
+
+    def localize(self, image):
+        mood = os.environ.get("TOY_MOOD", "1")
+        if mood == "fails":
+            raise RuntimeError("no mood")
+        return ScoreMap(super().localize(image).values * np.float32(mood), "probability")

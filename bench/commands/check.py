@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from bench import check, junit, verdicts
-from bench.reference import METRICS, changes, parse_metrics, read_reference, write_reference
+from bench.reference import KEPT, changes, parse_metrics, read_reference, write_reference
 from bench.report import latest_run, read_about
 from bench.usage import UsageError
 
@@ -61,7 +61,7 @@ def main(args: argparse.Namespace) -> int:
     else:
         print("\n".join(verdicts.lines(found, str(args.against), verbose=args.verbose)))
     if hindrance := verdicts.hindrance(found, check.skipped(about)):
-        print(f"error: {hindrance}", file=sys.stderr)
+        print(f"error: {verdicts.printable(hindrance)}", file=sys.stderr)
     return found.exit_code
 
 
@@ -79,7 +79,9 @@ def _update(args: argparse.Namespace, folder: Path, about: dict, metrics: tuple 
         old = None
     if metrics is None and old is not None:
         metrics = tuple(old[["protocol", "metric"]].drop_duplicates().itertuples(index=False, name=None))
-    values = check.scored(folder, about, metrics or METRICS)
+    values = check.scored(folder, about, metrics or KEPT)
+    if not values["value"].notna().any():
+        raise UsageError(f"{folder} holds no value of {', '.join(map('.'.join, metrics or KEPT))}; see --metrics")
     write_reference(args.against, values, about)
     said = [f"{args.against}: {values['value'].notna().sum()} values of {values['model'].nunique()} models written"]
     if old is not None:
