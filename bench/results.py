@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.metrics import PROTOCOLS
+from bench.metrics.transition_protocols import PROTOCOLS
 from bench.store import Store
 from bench.summary import results_table
 

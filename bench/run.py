@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bench import __version__, plan, provenance
 from bench.data import TestSet
-from bench.metrics import PROTOCOLS
+from bench.metrics.transition_protocols import PROTOCOLS
 from bench.results import write_results
 from bench.runner import Tally, run_plan
 from bench.store import Store

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from bench.evidence import Evidence
-from bench.metrics import Protocol, SetTotals, image_metrics
+from bench.metrics.transition import SetTotals, image_metrics
+from bench.metrics.transition_protocols import Protocol
 from bench.statistics import bootstrap_means
 
 WHOLE_SET = "*"  # the image of a metric that has one value a test set

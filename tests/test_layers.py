@@ -25,7 +25,6 @@ CLIMBING = {
 CIRCULAR = {
     ("reports.comparison", "reports"): "report: RunView moves out of reports/__init__.py",
     ("bench.training.mpc.card", "bench.training.mpc.train"): "training: the class leaves the file of the command line",
-    ("bench.metrics.recompute", "bench.evidence"): "protocols: the new bench/metrics does not import the evidence",
 }
 Graph = Mapping[str, set[str]]
 

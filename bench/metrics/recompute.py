@@ -1,114 +1,115 @@
-"""Metrics from stored evidence: the same numbers as `evaluate`, without the score map."""
+"""Metrics from what is stored of images: of one image, and of a whole test set."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Mapping
 
-import numpy as np
-
-from bench.metrics.kernel import Ranking
-from bench.metrics.protocols import RANKING, Protocol, find
-
-if TYPE_CHECKING:
-    from bench.evidence import Curve, Evidence
+from bench.metrics.observation import NotKept, Observation
+from bench.metrics.protocol import Protocol
+from bench.metrics.registry import find
+from bench.metrics.view import Excluded
 
 
-def image_metrics(evidence: Evidence, protocol: str | Protocol) -> dict[str, float]:
-    """The metrics of one image under a protocol, with the keys of `evaluate`.
+def read_statistics(observation: Observation, protocol: Protocol) -> tuple[dict[str, object], str]:
+    """(local name -> statistic or None, why the protocol leaves the whole image out or "").
 
-    {} where the protocol does not count the image (authentic, failed, or the model was not applicable); NaN for a
-    metric that is undefined or has no meaning for this kind of map. All values equal those of `evaluate`.
+    Raises NotKept, naming the protocol.
     """
-    protocol = find(protocol)
-    if evidence.status != "ok" or not evidence.tampered:
-        return {}
-    curve = evidence.curve
-    n_forged, n_pristine = curve.n_forged, curve.n_pristine
-    result = {
-        "n_pixels": n_forged + n_pristine,
-        "n_forged": n_forged,
-        "threshold": protocol.threshold(evidence.kind),
-    }
-    border = protocol.border(evidence.kind)
-    if border is None:
-        result |= dict.fromkeys(protocol.fixed(1, 1, 1, 1), math.nan)
-    else:
-        tp, fp = curve.counts(border)
-        result |= protocol.fixed(tp, fp, n_forged - tp, n_pristine - fp)
-    if set(protocol.metrics) & set(RANKING):
-        threshold, f1, iou = curve.best()
-        result |= {"auc": curve.auc, "ap": curve.ap}
-        result |= {"best_f1": f1, "best_iou": iou, "best_threshold": threshold}
+    try:
+        found = {name: observation.statistic(kept) for name, kept in protocol.kept.items()}
+    except NotKept as error:
+        raise NotKept(f"{error}: run again with --protocols {protocol.name}") from None
+    reasons = [f.reason for f in found.values() if isinstance(f, Excluded) and f.whole_image]
+    return {k: None if isinstance(f, Excluded) else f for k, f in found.items()}, "; ".join(dict.fromkeys(reasons))
+
+
+def values(statistics: Mapping[str, object], kind: str, protocol: Protocol) -> dict[str, float]:
+    """All numbers of one image; NaN where a statistic is missing."""
+    result: dict[str, float] = {}
+    for part in protocol.parts:
+        arguments = [statistics[name] for name in part.needs]
+        missing = any(argument is None for argument in arguments)
+        result |= dict.fromkeys(part.metrics, math.nan) if missing else part.of(*arguments, kind)
     return result
 
 
-def set_metrics(evidences: Iterable[Evidence], protocol: str | Protocol) -> dict[str, float]:
-    """Metrics of one model on a whole test set at one perturbation level; see SetTotals. {} where the protocol has
-    none."""
-    totals = SetTotals(find(protocol))
-    for evidence in evidences:
-        totals.add(evidence)
-    return totals.metrics()
+def image_metrics(observation: Observation, protocol: str | Protocol) -> dict[str, float]:
+    """The metrics of one image under a protocol; {} where the protocol does not count it.
+
+    NaN for a metric that is undefined or has no meaning for this kind of map. Besides `protocol.metrics` there may be
+    counts and thresholds. Raises NotKept.
+    """
+    _, metrics, reason = examined(observation, find(protocol))
+    return {} if reason else metrics
+
+
+def all_metrics(observation: Observation, protocol: Protocol) -> dict[str, float]:
+    """As `image_metrics`, but also of images that the protocol does not count; {} where there is nothing to count."""
+    statistics, reason = read_statistics(observation, protocol)
+    return {} if reason else values(statistics, observation.kind, protocol)
+
+
+def not_counted(observation: Observation, protocol: str | Protocol) -> str:
+    """Why the protocol leaves this image out of its pixel metrics; "" where it counts it."""
+    return examined(observation, find(protocol))[2]
+
+
+def examined(observation: Observation, protocol: Protocol) -> tuple[dict[str, object], dict[str, float], str]:
+    """(statistics, metrics, why the image is not counted or "")."""
+    if protocol.images == "tampered" and not observation.tampered:
+        return {}, {}, "authentic"
+    statistics, reason = read_statistics(observation, protocol)
+    if reason:
+        return statistics, {}, reason
+    metrics = values(statistics, observation.kind, protocol)
+    return statistics, metrics, protocol.stops(metrics) if protocol.stops else ""
 
 
 class SetTotals:
-    """Metrics of a whole test set, gathered image by image in constant memory but for one score an image.
+    """Means over images and metrics of the whole set, of one localizer at one perturbation.
 
-    image_auc, image_ap: tampered against authentic images by image-level score (the localizer's own where it has
-        one, else the maximum of its map); NaN without both kinds of image.
-    pooled_auc, pooled_ap, pooled_f1: all pixels of all tampered images in one ranking (pooled_f1 at the protocol's
-        threshold and exact, the others from pooled curves); NaN for maps of kind "score", whose values are not
-        comparable between images.
-    n_tampered, n_authentic: the images counted.
+    Attributes:
+        n_tampered, n_authentic: images added. n_counted: those that the pixel metrics count.
+        left_out: reason -> number of the others.
     """
 
-    BATCH = 64  # curves held before they are pooled into one
+    def __init__(self, protocol: str | Protocol):
+        self.protocol = find(protocol)
+        protocol = self.protocol
+        self.n_tampered = self.n_authentic = self.n_counted = 0
+        self.left_out: Counter[str] = Counter()
+        self._accumulators = [make() for make in protocol.accumulators]
+        self._sums = dict.fromkeys(protocol.metrics, 0.0)
+        self._defined = dict.fromkeys(protocol.metrics, 0)
 
-    def __init__(self, protocol: Protocol):
-        self.protocol = protocol
-        self.n_tampered = self.n_authentic = 0
-        self._scores: list[tuple[bool, float | None, float]] = []
-        self._kinds: set[str] = set()
-        self._curves: list[Curve] = []
-        self._counts = np.zeros(4)  # tp, fp, fn, tn
+    def add(self, observation: Observation) -> None:
+        """Take in one image that was scored. Raises NotKept."""
+        self.n_tampered += observation.tampered
+        self.n_authentic += not observation.tampered
+        statistics, metrics, reason = examined(observation, self.protocol)
+        if reason:
+            self.left_out[reason] += 1
+        else:
+            self.n_counted += 1
+            for name in self._sums:
+                value = metrics[name]
+                if self.protocol.average == "mean" or not math.isnan(value):
+                    self._sums[name] += value
+                    self._defined[name] += 1
+        for accumulator in self._accumulators:
+            accumulator.add(observation, None if reason else statistics)
 
-    def add(self, evidence: Evidence) -> None:
-        """Count one image; failed and not applicable ones change nothing."""
-        if evidence.status != "ok":
-            return
-        self._scores.append((evidence.tampered, evidence.image_score, evidence.max_score))
-        self.n_tampered += evidence.tampered
-        self.n_authentic += not evidence.tampered
-        if not (evidence.tampered and self.protocol.set_metrics):
-            return
-        self._kinds.add(evidence.kind)
-        border = self.protocol.border(evidence.kind)
-        if border is None or len(self._kinds) > 1:
-            self._curves.clear()
-            return
-        curve = evidence.curve
-        tp, fp = curve.counts(border)
-        self._counts += (tp, fp, curve.n_forged - tp, curve.n_pristine - fp)
-        self._curves.append(curve)
-        if len(self._curves) == self.BATCH:
-            self._curves = [type(curve).pooled(self._curves)]
+    def means(self) -> dict[str, float]:
+        """Mean of each metric of images by the protocol's own rule; NaN where nothing is defined."""
+        return {
+            name: total / self._defined[name] if self._defined[name] else math.nan for name, total in self._sums.items()
+        }
 
     def metrics(self) -> dict[str, float]:
-        """The metrics of what was added; {} where the protocol has none."""
-        if not self.protocol.set_metrics:
-            return {}
-        result = {"image_auc": math.nan, "image_ap": math.nan}
-        if self.n_tampered and self.n_authentic:
-            # a localizer gives either all images a score of its own or none: the two never mix in one ranking
-            own = all(score is not None for _, score, _ in self._scores)
-            scores = np.array([score if own else highest for _, score, highest in self._scores], np.float64)
-            ranking = Ranking.of(scores, np.array([tampered for tampered, _, _ in self._scores]))
-            result = {"image_auc": ranking.auc(), "image_ap": ranking.average_precision()}
-        result |= {"pooled_auc": math.nan, "pooled_ap": math.nan, "pooled_f1": math.nan}
-        if self._curves:
-            pooled = type(self._curves[0]).pooled(self._curves)
-            result |= {"pooled_auc": pooled.auc, "pooled_ap": pooled.ap}
-            result["pooled_f1"] = self.protocol.fixed(*self._counts.tolist())["f1"]
-        return result | {"n_tampered": self.n_tampered, "n_authentic": self.n_authentic}
+        """The metrics of the whole set, `protocol.set_metrics` among them; {} where the protocol has none."""
+        result: dict[str, float] = {}
+        for accumulator in self._accumulators:
+            result |= accumulator.metrics()
+        return result

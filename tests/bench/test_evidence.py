@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from bench.evidence import SHARE, Curve, Evidence, binned_ap, binned_auc
-from bench.metrics import PROTOCOLS, evaluate, image_metrics, set_metrics
+from bench.evidence import Curve, Evidence
+from bench.metrics.statistics.curve import SHARE, binned_ap, binned_auc
+from bench.metrics.transition import image_metrics, set_metrics
+from bench.metrics.transition_evaluate import evaluate
+from bench.metrics.transition_protocols import PROTOCOLS
 from bench.severity import Severity
 from models.image import ScoreMap
 

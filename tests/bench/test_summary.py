@@ -8,7 +8,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from bench.evidence import Evidence
-from bench.metrics import PROTOCOLS, evaluate
+from bench.metrics import evaluate
+from bench.metrics.transition_protocols import PROTOCOLS
 from bench.results import read_results
 from bench.statistics import bootstrap_mean
 from bench.summary import RESULTS, SUMMARY, family_and_level, results_table, summarize

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as arrays
 from sklearn import metrics as sk
 
 from bench.metrics import PROTOCOLS, UnknownProtocol, evaluate, find
+from bench.metrics.statistics.curve import smallest_above
 from models.image import ScoreMap, ScoreMapError
 
 TOLERANCE = 1e-6
@@ -150,12 +151,6 @@ def test_ranking_metrics_do_not_change_under_a_monotone_map(scale):
         assert first[name] == second[name]
 
 
-def test_float64_scores_are_not_rounded():
-    score = np.array([[0.5 + 1e-12, 0.5]])
-    found = evaluate(score, np.array([[True, False]]))
-    assert found["auc"] == 1 and found["f1"] == 1
-
-
 def test_logit_maps_are_cut_at_zero_and_equal_their_probabilities():
     rng = np.random.default_rng(3)
     mask = rng.random((40, 50)) < 0.2
@@ -207,17 +202,15 @@ def test_mpc_protocol_counts_empty_images_as_the_script_does():
     assert math.isnan(native["f1"]) and math.isnan(native["iou"])
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_borders_are_the_smallest_scores_that_the_rule_calls_forged(dtype):
+def test_limits_are_the_smallest_scores_that_the_rule_calls_forged():
     rules = {
-        ("native", "probability"): lambda p: p > dtype(0.5),
-        ("native", "logit"): lambda x: x > 0,
-        ("mpc", "probability"): lambda p: p * dtype(255) > dtype(127),
+        (1.0, 0.5): lambda p: p > np.float32(0.5),
+        (1.0, 0.0): lambda x: x > 0,
+        (255.0, 127.0): lambda p: p * np.float32(255) > np.float32(127),
     }
-    for (name, kind), rule in rules.items():
-        border = dtype(PROTOCOLS[name].border(kind, dtype))
-        assert rule(border) and not rule(np.nextafter(border, dtype(-np.inf))), (name, kind)
-    assert PROTOCOLS["native"].border("score") is None
+    for (factor, bound), rule in rules.items():
+        border = np.float32(smallest_above(factor, bound))
+        assert rule(border) and not rule(np.nextafter(border, np.float32(-np.inf))), (factor, bound)
 
 
 def test_maps_of_another_size_are_brought_to_the_mask():
@@ -249,8 +242,9 @@ def test_masks_of_two_levels(levels):
         (np.zeros((2, 2, 3)), np.ones((2, 2), bool), r"\(H, W\)"),
         (np.zeros((0, 2)), np.ones((2, 2), bool), "at least one pixel"),
         (np.zeros((2, 2)), np.ones((2, 2, 3), bool), r"mask must be \(H, W\)"),
-        (np.zeros((2, 2)), np.array([[0, 100], [200, 255]], np.uint8), "mask > 127"),
-        (np.zeros((2, 2)), np.array([[0, 3], [3, 3]], np.uint8), "mask > 127"),
+        (np.zeros((2, 2)), np.array([[0, 300], [200, 255]]), "mask > 0.5"),
+        (np.zeros((2, 2)), np.array([[0, 0.3], [0, 1]]), "mask > 0.5"),
+        (np.zeros((2, 2)), np.array([[0, 3], [3, 3]], np.uint8), "mask > 0"),
     ],
 )
 def test_bad_input_is_refused_with_the_fix(score, mask, message):
@@ -258,7 +252,9 @@ def test_bad_input_is_refused_with_the_fix(score, mask, message):
         evaluate(score, mask)
 
 
-def test_unknown_protocol_lists_the_known_ones():
-    with pytest.raises(UnknownProtocol, match="native, mpc"):
+def test_unknown_protocol_names_the_nearest_or_all():
+    with pytest.raises(UnknownProtocol, match="did you mean 'native'"):
         evaluate(np.zeros((2, 2)), np.zeros((2, 2), bool), "nativ")
+    with pytest.raises(UnknownProtocol, match="native, mpc"):
+        find("zzz")
     assert find(PROTOCOLS["mpc"]) is PROTOCOLS["mpc"]

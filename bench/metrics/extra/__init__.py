@@ -1,0 +1,1 @@
+"""Metrics that protocols report besides the published ones: a module here with `METRICS` is all that one takes."""

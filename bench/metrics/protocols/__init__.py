@@ -1,0 +1,1 @@
+"""The protocols: a file here with `PROTOCOLS`, and `METRICS` that no other file has, is all that one takes."""
