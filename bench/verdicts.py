@@ -67,8 +67,9 @@ def hindrance(found: Comparison, skipped: dict[str, str]) -> str:
         model = first[0]
         why = f" ({model} was skipped: {skipped[model]})" if model in skipped else ""
         return (
-            f"the run lacks {_cells(len(found.absent))} of the reference, the first is {_slashed(first)}{why}; run the same "
-            "models, data and perturbations, or, if they are meant to go, write the reference anew with --update"
+            f"the run lacks {_cells(len(found.absent))} of the reference, the first is {_slashed(first)}{why}; "
+            "run the same models, data and perturbations, or, if they are meant to go, write the reference anew "
+            "with --update"
         )
     if not found.judged:
         return "a single source photo cannot tell a loss from chance; check with images of at least two photos"
