@@ -34,7 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="that an unchanged localizer passes, all cells together (default .99)",
     )
     parser.add_argument("--junit", type=Path, metavar="FILE", help="also write the verdicts as JUnit XML")
-    parser.add_argument("--verbose", action="store_true", help="list every cell, not only those that got worse")
     parser.add_argument("--markdown", action="store_true", help="print the verdicts as Markdown, for a pull request")
     parser.add_argument("--json", action="store_true", help="print the verdicts as JSON")
 
