@@ -115,9 +115,9 @@ class Step:
         return self._said("Evidence")
 
     @property
-    def module(self) -> str:
-        """Dotted name of the file that it is defined in."""
-        return self.function.__module__
+    def definition(self) -> str:
+        """`module:name` of the function."""
+        return f"{self.function.__module__}:{self.function.__name__}"
 
     def _said(self, word: str) -> str:
         lines = inspect.getdoc(self.function).splitlines()

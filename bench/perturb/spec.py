@@ -53,9 +53,9 @@ class Perturbation:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """Dotted names of the leaf modules whose code makes the result; empty for the identity."""
-        own = {STEPS[name].module for name, _ in self.steps}
-        return (chain.__name__, *sorted(own)) if own else ()
+        """The code that makes the result, as `module:function`: the chain's and each step's; empty for the identity."""
+        own = sorted({STEPS[name].definition for name, _ in self.steps})
+        return (*(f"{chain.__name__}:{part}" for part in ("apply_pair", "generator")), *own) if own else ()
 
     def apply(self, image: ForensicImage, key: tuple[str, str] = ("", ""), seed: int = 0) -> ForensicImage:
         """The perturbed image, which may be of another size; the identity returns `image` itself.
@@ -113,16 +113,17 @@ def describe() -> list[dict]:
 
 
 def _record(s: Step) -> dict:
+    numeric = s.values not in ("choice", "none")
     return {
         "type": "perturbation",
         "name": s.name,
         "title": s.law,
-        "description": f"{s.name} without a level" if s.values == "none" else f"{s.name}:LEVEL with {s.range}",
+        "description": _description(s),
         "parameter": s.parameter,
         "unit": s.unit,
         "values": s.values,
-        "low": None if s.values in ("choice", "none") else s.low,
-        "high": None if s.values in ("choice", "none") else s.high,
+        "low": s.low if numeric else None,
+        "high": s.high if numeric else None,
         "choices": list(s.choices),
         "identity": s.identity,
         "deterministic": s.deterministic,
@@ -134,6 +135,21 @@ def _record(s: Step) -> dict:
         "extra": s.extra,
         "installed": s.installed,
     }
+
+
+def _description(s: Step) -> str:
+    """All that is known of a perturbation besides its law, on one line."""
+    facts = [
+        f"{s.name} without a level" if s.values == "none" else f"{s.name}:LEVEL with {s.range}",
+        "" if s.identity is None else f"{level_text(s.identity)} changes no pixel",
+        "" if s.deterministic else "random",
+        "geometric: the ground truth moves along" if s.geometric else "",
+        f"also called {', '.join(s.aliases)}" if s.aliases else "",
+        f"evidence {s.evidence}" if s.evidence else "",
+        "" if s.installed else f"not installed: needs {s.needs} (extra {s.extra})",
+        f"source: {s.source}",
+    ]
+    return "; ".join(filter(None, facts))
 
 
 def _grid_record(name: str) -> dict:

@@ -1,6 +1,8 @@
 """What holds for every perturbation: over odd images, over its whole range, in any order, for any seed."""
 
+import ast
 import functools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bench.perturb import STEPS, Perturbation, PerturbationError, Step, describe, parse, perturb
+from bench.perturb import STEPS, Perturbation, PerturbationError, Step, describe, parse, perturb, registry
 from bench.perturb.chain import MAX_PIXELS
 from bench.truth import Truth
 from models.image import ForensicImage
@@ -210,3 +212,24 @@ def test_a_result_that_no_decoder_would_open_is_refused_before_it_is_made():
     with pytest.raises(PerturbationError, match=r"megapixels.*smaller factor"):
         perturb(image, "resize:4+resize:4")
     assert MAX_PIXELS == 2 * Image.MAX_IMAGE_PIXELS
+
+
+def test_code_of_a_result_is_that_of_its_steps():
+    chained = parse("rotate:5+gamma:2")[1]
+    assert set(parse("gamma:2")[1].modules) < set(chained.modules)
+    assert {m.rpartition(".")[2] for m in chained.modules} == {
+        "chain:apply_pair", "chain:generator", "photometric:gamma", "warps:rotate",
+    }  # fmt: skip
+    assert parse("clean")[0].modules == ()
+
+
+def test_a_family_imports_nothing_that_knows_all_families():
+    """Else the key of one perturbation would change with every other."""
+    folder = Path(registry.__file__).parent
+    leaves = [*(folder / "families").glob("*.py"), folder / "chain.py", folder / "step.py", folder / "encode.py"]
+    for file in leaves:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom | ast.Import):
+                names = [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+                known = ("registry", "spec", "page")
+                assert not any(n.startswith("bench.perturb.") and n.rpartition(".")[2] in known for n in names), file
