@@ -3,16 +3,17 @@
 DIR/images/ receives one file an image and perturbation: JPEG results as their very bytes, all others as PNG.
 DIR/manifest.json says what each file is. Let the tool, which must ignore an EXIF rotation as masks do, write
 one score map a file into DIR/maps/, named like the file (image.jpg -> image.npy, .npz, .png or .tiff). Then
-score them: python -m bench run --models maps:DIR, with the same data, perturbations and seed.
+score them: python -m bench run --models maps:DIR, which takes data, perturbations, seed and limit from the manifest.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import os
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -20,7 +21,8 @@ import numpy as np
 
 from bench import __version__
 from bench.data import Sample, TestSet
-from bench.perturb import Perturbation
+from bench.files import write_atomic
+from bench.perturb import Perturbation, PerturbationError
 from models.image import ForensicImage, ImageError, read_image
 
 PNG_MAGIC = b"\x89PNG"
@@ -33,16 +35,21 @@ class ExportError(RuntimeError):
 
 
 def export(
-    jobs: list[tuple[TestSet, Sample]], perturbations: list[Perturbation], out: Path, seed: int = 0
+    jobs: list[tuple[TestSet, Sample]],
+    perturbations: list[Perturbation],
+    out: Path,
+    seed: int = 0,
+    request: dict[str, object] | None = None,
 ) -> tuple[list[dict], list[str]]:
     """Write every image of `jobs` under every perturbation, and the manifest last.
 
-    Returns the manifest's entries of this export, and a line on each photo that could not be read. Entries of
-    an earlier export into the same folder stay in its manifest. Raises ExportError for a foreign manifest.json.
+    request: what was asked for, in the options' words, for `stated_request`. Returns the manifest's entries of this
+    export, and a line on each photo that could not be read or perturbed. Entries of an earlier export into the same
+    folder stay in its manifest. Raises ExportError for a foreign manifest.json.
     """
     from tqdm import tqdm
 
-    known = _read_manifest(out / "manifest.json")
+    known, requests = _read_manifest(out / "manifest.json")
     (out / "images").mkdir(parents=True, exist_ok=True)
     entries, failures = [], []
     for test_set, sample in tqdm(jobs, unit="photo", file=sys.stderr, dynamic_ncols=True):
@@ -53,10 +60,14 @@ def export(
             continue
         original = Path(sample.image).read_bytes()
         for perturbation in perturbations:
-            image = perturbation.apply(photo, (test_set.name, sample.id), seed)
+            try:
+                image = perturbation.apply(photo, (test_set.name, sample.id), seed)
+            except PerturbationError as error:
+                failures.append(f"{sample.image} under {perturbation.spec}: {error}")
+                continue
             suffix, data = _encode(image, original)
             file = f"images/{_stem(test_set.name, sample.id, perturbation.spec, image)}{suffix}"
-            _write(out / file, data)
+            write_atomic(out / file, data)
             entries.append(
                 {
                     "test_set": test_set.name,
@@ -71,9 +82,31 @@ def export(
                 }
             )
     merged = {_coordinates(entry): entry for entry in [*known, *entries]}
-    manifest = {"format": 1, "suite": __version__, "images": list(merged.values())}
-    _write(out / "manifest.json", json.dumps(manifest, indent=1).encode() + b"\n")
+    if request is not None and request not in requests:
+        requests.append(request)
+    manifest = {"format": 1, "suite": __version__, "requests": requests, "images": list(merged.values())}
+    write_atomic(out / "manifest.json", json.dumps(manifest, indent=1) + "\n")
     return entries, failures
+
+
+def stated_request(folders: Iterable[Path]) -> dict[str, object]:
+    """What the exports in these folders were of: data, perturbations, seed and limit, in the words of `run`'s options.
+
+    Perturbations of several exports are joined; {} where no manifest says (of an older version; a damaged one is the
+    business of who reads the maps). Raises ExportError where they differ in anything else.
+    """
+    paths, requests = [folder / "manifest.json" for folder in folders], []
+    for path in paths:
+        with contextlib.suppress(ExportError):
+            requests += _read_manifest(path)[1]
+    if not requests:
+        return {}
+    common = {name: requests[0].get(name) for name in ("data", "seed", "limit")}
+    for name, value in common.items():
+        if any(request.get(name) != value for request in requests):
+            raise ExportError(f"{paths[0]}: its exports differ in --{name}; say which one is meant")
+    grids = dict.fromkeys(str(request.get("perturbations")) for request in requests)
+    return {**common, "perturbations": ";".join(grids)}
 
 
 def _encode(image: ForensicImage, original: bytes) -> tuple[str, bytes]:
@@ -101,21 +134,17 @@ def _coordinates(entry: dict) -> tuple:
     return entry["test_set"], entry["image"], entry["spec"], entry["seed"]
 
 
-def _read_manifest(path: Path) -> list[dict]:
-    """The entries of an earlier export; none where there was no export."""
+def _read_manifest(path: Path) -> tuple[list[dict], list[dict]]:
+    """The entries and the requests of earlier exports; none where there was no export."""
     if not path.exists():
-        return []
+        return [], []
     try:
-        entries = json.loads(path.read_bytes())["images"]
+        manifest = json.loads(path.read_bytes())
+        entries, requests = manifest["images"], manifest.get("requests", [])
         for entry in entries:
             _coordinates(entry)
-    except (ValueError, KeyError, TypeError) as error:
+        for request in requests:
+            request.get("data")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ExportError(f"{path}: not the manifest of an export; choose another --out or remove it") from error
-    return entries
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write whole or not at all."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
+    return entries, requests

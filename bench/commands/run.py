@@ -13,10 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from pathlib import Path
 
 from bench import plan
 from bench.config import read_config, with_named
 from bench.data import open_test_sets
+from bench.export import stated_request
 from bench.perturb import parse
 from bench.request import model_record, plan_models, requested_models, without_paths
 from bench.run import DEFAULT_OUT, carry_out, closing_lines, limited
@@ -24,6 +26,7 @@ from bench.runner import BACKENDS
 from bench.usage import UsageError, path, positive_int, stdout_to_stderr
 from models.device import compute_device
 
+DEFAULTS = {"data": "builtin", "perturbations": "standard", "seed": 0}
 __all__ = ["add_arguments", "main", "read_config"]
 _log = logging.getLogger(__name__)
 
@@ -36,10 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="groups and [LABEL=]NAME[@WEIGHTS][?SETTING=VALUE&...], joined by commas; NAME may also be maps:DIR, "
         "onnx:FILE, torchscript:FILE, exec:FILE.toml or package.module:Class (default mpc,baselines)",
     )
-    parser.add_argument("--data", default="builtin", help="builtin, NAME:ROOT, folder:IMAGES,MASKS; joined by commas")
-    parser.add_argument(
-        "--perturbations", default="standard", help="a grid's name, or e.g. 'jpeg:90,70;blur:3+noise:5'"
-    )
+    parser.add_argument("--data", help="builtin (the default), NAME:ROOT, folder:IMAGES,MASKS; joined by commas")
+    parser.add_argument("--perturbations", help="a grid's name (default standard), or e.g. 'jpeg:90,70;blur:3+noise:5'")
     parser.add_argument(
         "--weights", action="append", default=[], metavar="MODEL=FILE", help="checkpoint of a localizer"
     )
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", choices=BACKENDS, default="loky", help="joblib engine (default loky)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N, for networks (default cpu)")
     parser.add_argument("--limit", type=positive_int, help="at most this many images of each test set, evenly spread")
-    parser.add_argument("--seed", type=int, default=0, help="seed of random perturbations (default 0)")
+    parser.add_argument("--seed", type=int, help="seed of random perturbations (default 0)")
     parser.add_argument("--config", type=path, metavar="FILE", help="a TOML file of these options, sets and grids")
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON on standard output")
     parser.set_defaults(sets={}, grids={})
@@ -69,6 +70,11 @@ def main(args: argparse.Namespace) -> int:
 def _carried_out(args: argparse.Namespace) -> tuple[dict, list[str]]:
     device = compute_device(args.device)
     wanted = requested_models(args.models, args.weights)
+    # What is not said is what the export was of whose maps are to be scored, else the default.
+    exported = stated_request(Path(each.name.partition(":")[2]) for each in wanted if each.name.startswith("maps:"))
+    for name, value in {**DEFAULTS, **exported}.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
     data, grid = with_named(args.data, args.sets, ","), with_named(args.perturbations, args.grids, ";")
     perturbations = parse(grid)
     test_sets = [limited(t, args.limit) for t in open_test_sets(data)]

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import re
+import shlex
 
 import cv2
 import numpy as np
@@ -150,3 +151,47 @@ def test_digest_tells_sizes_and_jpeg_histories_apart():
     assert plain.digest != ForensicImage(pixels.reshape(20, 112, 3)).digest
     photo = perturb(plain, "jpeg:90")
     assert photo.digest != ForensicImage(photo.rgb).digest
+
+
+def write_maps(out):
+    (out / "maps").mkdir(exist_ok=True)
+    for entry in manifest_of(out):
+        values = np.linspace(0, 1, entry["height"] * entry["width"], dtype=np.float32)
+        name = entry["file"].removeprefix("images/").rpartition(".")[0]
+        np.save(out / "maps" / f"{name}.npy", values.reshape(entry["height"], entry["width"]))
+
+
+def test_the_printed_command_scores_the_whole_export(photos, tmp_path, capsys):
+    """Data, perturbations, seed and limit need not be said again; a second export is scored along with the first."""
+    out, folder = tmp_path / "of a tool", str(tmp_path / "run")
+    words = ["export", "--data", photos, "--seed", "4", "--limit", "2", "--out", str(out)]
+    assert main([*words, "--perturbations", "noise:5;crop:0.5"]) == 0
+    command = capsys.readouterr().out.rpartition("python -m bench ")[2]
+    assert main([*words, "--perturbations", "noise:9", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["then"] == f"python -m bench {command.strip()}"
+    write_maps(out)
+    assert main([*shlex.split(command), "--out", folder, "--workers", "1", "--json"]) == 0
+    about = json.loads(capsys.readouterr().out)
+    assert about["request"]["perturbations"] == "noise:5;crop:0.5;noise:9"
+    assert (about["request"]["seed"], about["request"]["limit"]) == (4, 2)
+    assert about["cells"]["ok"] == 2 * 4
+    # what is said on the command line wins
+    assert main([*shlex.split(command), "--out", f"{folder}2", "--perturbations", "noise:9", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["cells"]["ok"] == 2 * 2
+
+
+def test_exports_that_differ_in_more_than_perturbations_have_to_be_told_apart(photos, tmp_path, capsys):
+    for seed in ("0", "1"):
+        words = ["export", "--data", photos, "--perturbations", "noise:5", "--seed", seed]
+        assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    assert main(["run", "--models", f"maps:{tmp_path / 'out'}", "--out", str(tmp_path / "run")]) == 2
+    assert "differ in --seed" in capsys.readouterr().err
+
+
+def test_an_image_too_small_for_a_perturbation_is_named(tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(picture(1, 9, 9)).save(tmp_path / "photos" / "tiny.png")
+    words = ["--data", f"folder:{tmp_path / 'photos'}", "--perturbations", "trim:9", "--out", str(tmp_path / "out")]
+    assert main(["export", *words]) == 1
+    assert "tiny.png under trim:9: trim:9 leaves nothing of 9 x 9 pixels" in capsys.readouterr().err
+    assert [entry["spec"] for entry in manifest_of(tmp_path / "out")] == ["identity"]
