@@ -40,7 +40,7 @@ def evaluate(score: np.ndarray | ScoreMap, mask: np.ndarray | Truth, protocol: s
     protocol = find(protocol)
     score = _as_score_map(score, protocol)
     truth = _as_truth(mask, score, protocol)
-    return all_metrics(_observe(score, truth, True, protocol), protocol)
+    return all_metrics(_observe(score, truth, True, protocol, score.image_score), protocol)
 
 
 def evaluate_set(
@@ -60,17 +60,19 @@ def evaluate_set(
         protocol = dataclasses.replace(protocol, images=images)
     totals = SetTotals(protocol)
     for score, kind, mask, tampered, image_score in items:
-        score = _as_score_map(score, protocol, kind, image_score)
+        score = _as_score_map(score, protocol, kind)
         truth = _as_truth(mask, score, protocol)
-        totals.add(_observe(score, truth, bool(tampered), protocol))
+        totals.add(_observe(score, truth, bool(tampered), protocol, image_score))
     return totals.means() | totals.metrics() | {"images": totals.n_counted}
 
 
-def _observe(score: ScoreMap, truth: Truth, tampered: bool, protocol: Protocol) -> Observation:
+def _observe(
+    score: ScoreMap, truth: Truth, tampered: bool, protocol: Protocol, image_score: float | None
+) -> Observation:
     return Observation(
         tampered=tampered,
         kind=score.kind,
-        image_score=score.image_score,
+        image_score=image_score,  # NaN and infinity, too, which no ScoreMap holds: some protocols have rules for them
         max_score=float(score.resized(*truth.shape).values.max()),
         statistics=measure(score, truth, tampered, [protocol]),
     )
@@ -100,9 +102,7 @@ def _forged_sources(labels: np.ndarray) -> np.ndarray:
     return np.where(labels > 0, np.uint8(255), np.uint8(0))
 
 
-def _as_score_map(
-    score: np.ndarray | ScoreMap, protocol: Protocol, kind: str = "probability", image_score: float | None = None
-) -> ScoreMap:
+def _as_score_map(score: np.ndarray | ScoreMap, protocol: Protocol, kind: str = "probability") -> ScoreMap:
     if isinstance(score, ScoreMap):
         return score
     values = np.asarray(score)
@@ -110,8 +110,8 @@ def _as_score_map(
         raise ScoreMapError(f"the score map must be (H, W) with at least one pixel, got shape {values.shape}")
     values = values.astype(np.float32, copy=False)
     if values.ndim == 3:
-        flat = values.max(axis=0)
-        return ScoreMap(flat, "score", image_score, {"sources": values})
+        flat = values.max(axis=0)  # what stands for them where one map is asked for
+        return ScoreMap(flat, "score", None, {"sources": values})
     low, high = values.min(), values.max()
     if not (np.isfinite(low) and np.isfinite(high)):  # NaN and infinity both reach the minimum or the maximum
         bad = int((~np.isfinite(values)).sum())
@@ -121,4 +121,4 @@ def _as_score_map(
             f"the array holds values from {low:.6g} to {high:.6g}, not probabilities in 0..1; "
             'say what they are with ScoreMap(values, "logit") or ScoreMap(values, "score")'
         )
-    return ScoreMap(values, kind, image_score)
+    return ScoreMap(values, kind)

@@ -35,3 +35,13 @@ def common(tp: float, fp: float, fn: float, tn: float) -> dict[str, float]:
         "mcc": mcc(tp, fp, fn, tn),
         "accuracy": ratio(tp + tn, tp + fp + fn + tn),
     }
+
+
+def named(tp: float, fp: float, fn: float, tn: float) -> dict[str, float]:
+    """The four counts by name, as `evaluate` gives them besides the metrics."""
+    return {"tp": tp, "fp": fp, "fn": fn, "tn": tn}
+
+
+def inverted(tp: float, fp: float, fn: float, tn: float) -> tuple[float, float, float, float]:
+    """The counts of the inverted map."""
+    return fn, tn, tp, fp

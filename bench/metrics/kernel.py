@@ -37,6 +37,11 @@ class Ranking:
         positives, negatives = scores.compress(mask), scores.compress(~mask)
         positives.sort()
         negatives.sort()
+        return cls.of_sorted(positives, negatives)
+
+    @classmethod
+    def of_sorted(cls, positives: np.ndarray, negatives: np.ndarray) -> Ranking:
+        """Rank forged against pristine scores, both ascending."""
         first = np.ones(positives.size, bool)
         np.not_equal(positives[1:], positives[:-1], out=first[1:])
         start = np.flatnonzero(first)

@@ -13,12 +13,11 @@ from bench.metrics.view import Kept
 class Accumulator:
     """Metrics of a whole test set, gathered image by image; the base class gathers nothing."""
 
-    def add(self, observation: Observation, statistics: Mapping[str, object] | None) -> None:
-        """Take in one image.
+    def add(self, observation: Observation, statistics: Mapping[str, object], counted: bool) -> None:
+        """Take in one image, whatever it is.
 
-        observation: its image-level scores, for every image.
-        statistics: local name -> statistic (None where there is none); None for an image that the protocol leaves
-            out of its pixel metrics.
+        statistics: local name -> statistic, None where there is none; read when asked for.
+        counted: whether the pixel metrics of the protocol count the image.
         """
 
     def metrics(self) -> dict[str, float]:

@@ -12,17 +12,32 @@ from bench.metrics.registry import find
 from bench.metrics.view import Excluded
 
 
-def read_statistics(observation: Observation, protocol: Protocol) -> tuple[dict[str, object], str]:
-    """(local name -> statistic or None, why the protocol leaves the whole image out or "").
+class Statistics(Mapping):
+    """Local name -> statistic of one image, None where there is none; each is read when it is asked for."""
 
-    Raises NotKept, naming the protocol.
-    """
-    try:
-        found = {name: observation.statistic(kept) for name, kept in protocol.kept.items()}
-    except NotKept as error:
-        raise NotKept(f"{error}: run again with --protocols {protocol.name}") from None
-    reasons = [f.reason for f in found.values() if isinstance(f, Excluded) and f.whole_image]
-    return {k: None if isinstance(f, Excluded) else f for k, f in found.items()}, "; ".join(dict.fromkeys(reasons))
+    def __init__(self, observation: Observation, protocol: Protocol):
+        self._observation, self._protocol = observation, protocol
+
+    def __getitem__(self, name: str) -> object:
+        found = self._found(name)
+        return None if isinstance(found, Excluded) else found
+
+    def __iter__(self):
+        return iter(self._protocol.kept)
+
+    def __len__(self) -> int:
+        return len(self._protocol.kept)
+
+    def excluded(self) -> str:
+        """Why the whole image is left out, "" where it is not."""
+        found = [self._found(name) for name in self]
+        return next((f.reason for f in found if isinstance(f, Excluded) and f.whole_image), "")
+
+    def _found(self, name: str) -> object:
+        try:
+            return self._observation.statistic(self._protocol.kept[name])
+        except NotKept as error:
+            raise NotKept(f"{error}; run again with --protocols {self._protocol.name}") from None
 
 
 def values(statistics: Mapping[str, object], kind: str, protocol: Protocol) -> dict[str, float]:
@@ -47,8 +62,8 @@ def image_metrics(observation: Observation, protocol: str | Protocol) -> dict[st
 
 def all_metrics(observation: Observation, protocol: Protocol) -> dict[str, float]:
     """As `image_metrics`, but also of images that the protocol does not count; {} where there is nothing to count."""
-    statistics, reason = read_statistics(observation, protocol)
-    return {} if reason else values(statistics, observation.kind, protocol)
+    statistics = Statistics(observation, protocol)
+    return {} if statistics.excluded() else values(statistics, observation.kind, protocol)
 
 
 def not_counted(observation: Observation, protocol: str | Protocol) -> str:
@@ -56,11 +71,12 @@ def not_counted(observation: Observation, protocol: str | Protocol) -> str:
     return examined(observation, find(protocol))[2]
 
 
-def examined(observation: Observation, protocol: Protocol) -> tuple[dict[str, object], dict[str, float], str]:
+def examined(observation: Observation, protocol: Protocol) -> tuple[Statistics, dict[str, float], str]:
     """(statistics, metrics, why the image is not counted or "")."""
+    statistics = Statistics(observation, protocol)
     if protocol.images == "tampered" and not observation.tampered:
-        return {}, {}, "authentic"
-    statistics, reason = read_statistics(observation, protocol)
+        return statistics, {}, "authentic"
+    reason = statistics.excluded()
     if reason:
         return statistics, {}, reason
     metrics = values(statistics, observation.kind, protocol)
@@ -99,7 +115,7 @@ class SetTotals:
                     self._sums[name] += value
                     self._defined[name] += 1
         for accumulator in self._accumulators:
-            accumulator.add(observation, None if reason else statistics)
+            accumulator.add(observation, statistics, not reason)
 
     def means(self) -> dict[str, float]:
         """Mean of each metric of images by the protocol's own rule; NaN where nothing is defined."""

@@ -105,6 +105,12 @@ class Seen:
         values, forged = self.pixels
         return Ranking.of(values + np.float32(0), forged)
 
+    @cached_property
+    def complement_order(self) -> Ranking:
+        """The order of 1 - score, in float32, which makes one of small scores that differ."""
+        positives, negatives = ((np.float32(1) - s)[::-1] for s in (self.order.positives, self.order.negatives))
+        return Ranking.of_sorted(positives, negatives)
+
 
 class Source:
     """One score map and its ground truth while they are measured; each step is done once for the same input."""
@@ -113,6 +119,7 @@ class Source:
         self.score, self.truth, self.kind = score, truth, score.kind
         self._made: dict[tuple, tuple[np.ndarray, tuple]] = {}
         self._seen: dict[tuple, Seen] = {}
+        self._truths: list[np.ndarray] = []
 
     def made(self, step: Callable, *values: np.ndarray) -> np.ndarray:
         """The result of a step; the same array for the same step and the same arrays."""
@@ -131,12 +138,23 @@ class Source:
             values = self.made(step, values)
         for step in view.truth:
             forged = self.made(step, forged)
+        forged = self._known(forged)
         scored = None if view.region is None else self.made(view.region, forged)
         if self.truth.scorable is not None:
             scored = self._without_unscorable(view, scored)
-        if (scored is not None and not scored.any()) or values.size == 0:
-            return Excluded(NO_PIXEL, True)
+            if not scored.any():
+                return Excluded(NO_PIXEL, True)
+        if scored is not None and not scored.any():
+            return Excluded(NO_PIXEL, False)
         return self._seen.setdefault((id(values), id(forged), id(scored)), Seen(values, forged, scored, self))
+
+    def _known(self, forged: np.ndarray) -> np.ndarray:
+        """An equal ground truth that another view has already: rules differ, masks of two levels do not care."""
+        for known in self._truths:
+            if known is forged or np.array_equal(known, forged):
+                return known
+        self._truths.append(forged)
+        return forged
 
     def _without_unscorable(self, view: View, scored: np.ndarray | None) -> np.ndarray:
         both = self.score.values.shape == self.truth.shape

@@ -58,7 +58,7 @@ class ImageLevel(Accumulator):
     def __init__(self):
         self._scores: list[tuple[bool, float | None, float]] = []
 
-    def add(self, observation: Observation, statistics: Mapping[str, object] | None) -> None:
+    def add(self, observation: Observation, statistics: Mapping[str, object], counted: bool) -> None:
         self._scores.append((observation.tampered, observation.image_score, observation.max_score))
 
     def metrics(self) -> dict[str, float]:
@@ -83,8 +83,8 @@ class Pooled(Accumulator):
         self._curves: list[Curve] = []
         self._counts = np.zeros(4)  # tp, fp, fn, tn
 
-    def add(self, observation: Observation, statistics: Mapping[str, object] | None) -> None:
-        if statistics is None:
+    def add(self, observation: Observation, statistics: Mapping[str, object], counted: bool) -> None:
+        if not counted:
             return
         self._kinds.add(observation.kind)
         if len(self._kinds) > 1 or observation.kind not in THRESHOLDS:
