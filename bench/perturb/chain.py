@@ -22,12 +22,16 @@ MAX_PIXELS = 2 * 89_478_485  # Pillow refuses to open larger images (Decompressi
 
 @dataclass(frozen=True)
 class Link:
-    """One step of a chain with its level; growth: the factor by which the number of pixels changes at this level."""
+    """One step of a chain with its level.
+
+    random: whether it gets random numbers (else None). growth: factor by which the number of pixels changes.
+    """
 
     name: str
     function: Callable
     level: int | float | str | None
     geometric: bool = False
+    random: bool = False
     growth: float = 1.0
 
 
@@ -52,7 +56,7 @@ def apply(links: Sequence[Link], image: ForensicImage, generator: Callable[[int]
     """The perturbed image alone. generator: place in the chain -> its random numbers."""
     for position, link in enumerate(links):
         check_size(link, image.shape)
-        rng = generator(position)
+        rng = generator(position) if link.random else None
         if link.geometric:
             image = _moved(image, link.function(image.shape, link.level, rng))
         else:
@@ -68,19 +72,20 @@ def apply_pair(
     planes = None
     for position, link in enumerate(links):
         check_size(link, image.shape)
+        rng = generator(position) if link.random else None
         if link.geometric:
             planes = planes or Planes.of(truth)
             # A step before this one may have changed the size alone, which a ground truth does not follow.
             shape = image.shape
             planes = planes.moved(lambda plane, shape=shape: resized(plane, shape))
-            move = link.function(image.shape, link.level, generator(position))
+            move = link.function(image.shape, link.level, rng)
             planes, shared = planes.moved(move), reference is image
             moved = _moved(image, move)
             if not shared:
                 reference = _moved(ForensicImage(resized(reference.rgb, shape)), move)
             image, reference = moved, moved if shared else reference
         else:
-            image = link.function(image, link.level, generator(position))
+            image = link.function(image, link.level, rng)
     same = image.shape == original.shape and image.jpeg == original.jpeg
     unchanged = image is original or (same and np.array_equal(image.rgb, original.rgb))
     return Perturbed(image, planes.truth(truth) if planes else truth, reference, unchanged)

@@ -1,14 +1,15 @@
-"""Encoding with Pillow what OpenCV cannot, and reading it back."""
+"""Encoding, with Pillow what OpenCV cannot, and reading back."""
 
 from __future__ import annotations
 
 import io
 
+import cv2
 import numpy as np
 from PIL import Image
 
 from bench.perturb.step import Recompressed
-from models.image import ForensicImage
+from models.image import ForensicImage, encode_jpeg
 
 
 def saved(rgb: np.ndarray, kind: str, **options) -> bytes:
@@ -18,9 +19,19 @@ def saved(rgb: np.ndarray, kind: str, **options) -> bytes:
     return stream.getvalue()
 
 
-def jpeg(rgb: np.ndarray, **options) -> ForensicImage:
+def jpeg(rgb: np.ndarray, quality: int, subsampling: str = "4:2:0") -> ForensicImage:
+    """The image that a baseline JPEG of libjpeg's own tables decodes to, carrying the file."""
+    return decoded(encode_jpeg(rgb, quality, subsampling))
+
+
+def jpeg_by_pillow(rgb: np.ndarray, **options) -> ForensicImage:
     """The image that a JPEG file of Pillow's `options` decodes to, carrying the file."""
-    return ForensicImage.from_jpeg(saved(rgb, "JPEG", **options))
+    return decoded(saved(rgb, "JPEG", **options))
+
+
+def decoded(data: bytes) -> ForensicImage:
+    """The image of JPEG bytes that were just made, carrying them: as `ForensicImage.from_jpeg`, only faster."""
+    return ForensicImage(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB), data)
 
 
 def recompressed(rgb: np.ndarray, kind: str, **options) -> Recompressed:

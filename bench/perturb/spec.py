@@ -82,7 +82,10 @@ class Perturbation:
     @property
     def _links(self) -> list[chain.Link]:
         known = [(STEPS[name], level) for name, level in self.steps]
-        return [chain.Link(s.name, s.function, level, s.geometric, s.growth(level)) for s, level in known]
+        return [
+            chain.Link(s.name, s.function, level, s.geometric, not s.deterministic, s.growth(level))
+            for s, level in known
+        ]
 
 
 def parse(text: str) -> list[Perturbation]:

@@ -25,9 +25,10 @@ class Recompressed(ForensicImage):
 def step(name: str, **facts) -> Callable:
     """Mark a function as the perturbation `name`; its docstring states law, level and source (see `registry.Step`).
 
-    The function is `(image: ForensicImage, level, rng) -> ForensicImage`. rng, a Generator seeded by test set, image,
-    spec, place in the chain and seed, is the only permitted source of randomness. A result whose pixels were not just
-    decoded from a JPEG carries no JPEG bytes; an image that is passed through unchanged is returned itself.
+    The function is `(image: ForensicImage, level, rng) -> ForensicImage`. rng is the only permitted source of
+    randomness: a Generator seeded by test set, image, spec, place in the chain and seed where `deterministic=False`,
+    else None. A result whose pixels were not just decoded from a JPEG carries no JPEG bytes; an image that is passed
+    through unchanged is returned itself.
 
     With `geometric=True` it is `(shape, level, rng) -> move`, where `move(plane)` maps an array (H, W) or (H, W, C) of
     any shape[:2] == shape to the new geometry and leaves 0 where nothing of the image comes to lie. The chain moves

@@ -5,8 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from bench.perturb import encode
 from bench.perturb.step import step
-from models.image import ForensicImage, decode_rgb, encode_jpeg
+from models.image import ForensicImage
 
 SHIFT = 4  # pixels, the farthest from both neighbouring grids
 SECOND = 90
@@ -24,5 +25,5 @@ def double_jpeg(image: ForensicImage, first_quality: int, rng: np.random.Generat
     """
     height, width = image.shape
     wide = cv2.copyMakeBorder(image.rgb, SHIFT, 0, SHIFT, 0, cv2.BORDER_REFLECT)
-    first = decode_rgb(encode_jpeg(wide, first_quality))[SHIFT : SHIFT + height, SHIFT : SHIFT + width]
-    return ForensicImage.from_jpeg(encode_jpeg(first, SECOND))
+    first = encode.jpeg(wide, first_quality).rgb[SHIFT : SHIFT + height, SHIFT : SHIFT + width]
+    return encode.jpeg(first, SECOND)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 
 from bench.perturb.step import PerturbationError, step
@@ -45,7 +46,7 @@ def pad(shape: tuple[int, int], share: float, rng: np.random.Generator) -> Move:
     Source: ours
     """
     rows, columns = (round(side * share) for side in shape)
-    return lambda plane: np.pad(plane, ((rows, rows), (columns, columns), (0, 0))[: plane.ndim])
+    return lambda plane: cv2.copyMakeBorder(plane, rows, rows, columns, columns, cv2.BORDER_CONSTANT)
 
 
 @step("shift", values="real", low=0, high=0.9, identity=0, geometric=True)
@@ -72,7 +73,7 @@ def flip(shape: tuple[int, int], direction: str, rng: np.random.Generator) -> Mo
     Level: direction
     Source: ours
     """
-    return (lambda plane: plane[:, ::-1]) if direction == "horizontal" else (lambda plane: plane[::-1])
+    return lambda plane: cv2.flip(plane, 1 if direction == "horizontal" else 0)
 
 
 @step("rotate90", low=0, high=3, identity=0, geometric=True)
@@ -82,4 +83,5 @@ def rotate90(shape: tuple[int, int], quarters: int, rng: np.random.Generator) ->
     Level: turns, quarters
     Source: ours
     """
-    return lambda plane: np.rot90(plane, quarters)
+    turns = (cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
+    return lambda plane: cv2.rotate(plane, turns[quarters - 1]) if quarters else plane

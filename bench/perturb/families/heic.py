@@ -11,7 +11,7 @@ from models.image import ForensicImage
 
 @step("heic", low=1, high=100, needs="pillow_heif", extra="heic")
 def heic(image: ForensicImage, quality: int, rng: np.random.Generator) -> ForensicImage:
-    """HEIC (HEVC intra) by x265, 4:2:0.
+    """HEIC (HEVC intra), 4:2:0.
 
     Level: quality factor, libheif scale
     Source: libheif through pillow-heif; no localization paper is known to test it

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from bench.perturb import encode
 from bench.perturb.step import step
-from models.image import ForensicImage, encode_jpeg
+from models.image import ForensicImage
 
 
 @step("jpeg", low=1, high=100)
@@ -15,4 +16,4 @@ def jpeg(image: ForensicImage, quality: int, rng: np.random.Generator) -> Forens
     Level: quality factor, libjpeg scale
     Source: ITU-T T.81; libjpeg-turbo, byte for byte as Pillow writes it
     """
-    return ForensicImage.from_jpeg(encode_jpeg(image.rgb, quality))
+    return encode.jpeg(image.rgb, quality)

@@ -6,7 +6,7 @@ import numpy as np
 
 from bench.perturb import encode
 from bench.perturb.step import step
-from models.image import ForensicImage, encode_jpeg
+from models.image import ForensicImage
 
 ROBIDOUX = (
     (16, 16, 16, 18, 25, 37, 56, 85),
@@ -27,7 +27,7 @@ def jpeg_444(image: ForensicImage, quality: int, rng: np.random.Generator) -> Fo
     Level: quality factor, libjpeg scale
     Source: libjpeg-turbo; at 100 the re-save that CAT-Net gives to input that is no JPEG (dataset_arbitrary.py)
     """
-    return ForensicImage.from_jpeg(encode_jpeg(image.rgb, quality, "4:4:4"))
+    return encode.jpeg(image.rgb, quality, "4:4:4")
 
 
 @step("jpeg_422", low=1, high=100)
@@ -37,7 +37,7 @@ def jpeg_422(image: ForensicImage, quality: int, rng: np.random.Generator) -> Fo
     Level: quality factor, libjpeg scale
     Source: libjpeg-turbo
     """
-    return ForensicImage.from_jpeg(encode_jpeg(image.rgb, quality, "4:2:2"))
+    return encode.jpeg(image.rgb, quality, "4:2:2")
 
 
 @step("jpeg_progressive", low=1, high=100)
@@ -47,7 +47,7 @@ def jpeg_progressive(image: ForensicImage, quality: int, rng: np.random.Generato
     Level: quality factor, libjpeg scale
     Source: ITU-T T.81, process SOF2; libjpeg-turbo through Pillow
     """
-    return encode.jpeg(image.rgb, quality=quality, progressive=True)
+    return encode.jpeg_by_pillow(image.rgb, quality=quality, progressive=True)
 
 
 @step("jpeg_mozjpeg", low=1, high=100)
@@ -60,7 +60,7 @@ def jpeg_mozjpeg(image: ForensicImage, quality: int, rng: np.random.Generator) -
     """
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
     table = np.clip((np.array(ROBIDOUX).ravel() * scale + 50) // 100, 1, 255).tolist()
-    return encode.jpeg(image.rgb, qtables=[table, table], subsampling="4:2:0")
+    return encode.jpeg_by_pillow(image.rgb, qtables=[table, table], subsampling="4:2:0")
 
 
 @step("jpeg_flat", low=1, high=255)
@@ -70,4 +70,4 @@ def jpeg_flat(image: ForensicImage, quantization_step: int, rng: np.random.Gener
     Level: quantization step, coefficient units
     Source: ours: the simplest table of no known encoder
     """
-    return encode.jpeg(image.rgb, qtables=[[quantization_step] * 64] * 2, subsampling="4:2:0")
+    return encode.jpeg_by_pillow(image.rgb, qtables=[[quantization_step] * 64] * 2, subsampling="4:2:0")

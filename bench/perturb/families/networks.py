@@ -15,7 +15,7 @@ from PIL import Image
 
 from bench.perturb import encode
 from bench.perturb.step import step
-from models.image import ForensicImage, encode_jpeg
+from models.image import ForensicImage
 
 # ITU-T T.81, table K.1: the luminance table that libjpeg scales by quality.
 LUMINANCE = np.array(
@@ -59,7 +59,7 @@ def signal_standard(image: ForensicImage, level: None, rng: np.random.Generator)
     Source: Signal Android PushMediaConstraints (the chroma sampling is the platform encoder's default, assumed)
     Evidence: S
     """
-    return ForensicImage.from_jpeg(encode_jpeg(_within(image.rgb, 1600), 70))
+    return encode.jpeg(_within(image.rgb, 1600), 70)
 
 
 @step("signal-high@2026", values="none")
@@ -69,7 +69,7 @@ def signal_high(image: ForensicImage, level: None, rng: np.random.Generator) -> 
     Source: Signal Android PushMediaConstraints (the chroma sampling is the platform encoder's default, assumed)
     Evidence: S
     """
-    return ForensicImage.from_jpeg(encode_jpeg(_within(image.rgb, 4096), 75))
+    return encode.jpeg(_within(image.rgb, 4096), 75)
 
 
 @step("x@2022", values="none")
@@ -82,7 +82,7 @@ def x(image: ForensicImage, level: None, rng: np.random.Generator) -> ForensicIm
     fits = max(image.shape) <= 4096 and image.jpeg is not None and len(image.jpeg) <= X_MEGABYTES * 1e6
     if fits and estimated_quality(image.jpeg) <= 85:
         return image
-    return ForensicImage.from_jpeg(encode_jpeg(_within(image.rgb, 4096), 85))
+    return encode.jpeg(_within(image.rgb, 4096), 85)
 
 
 @step("facebook@2021", values="none")
@@ -92,7 +92,7 @@ def facebook(image: ForensicImage, level: None, rng: np.random.Generator) -> For
     Source: one picture of IF-OSN's demonstration (tables, sampling, scan order); the size by published tests
     Evidence: M (one sample), size T
     """
-    return encode.jpeg(_within(image.rgb, 2048), quality=92, subsampling="4:2:0", progressive=True)
+    return encode.jpeg_by_pillow(_within(image.rgb, 2048), quality=92, subsampling="4:2:0", progressive=True)
 
 
 @step("facebook-ifosn@2022", values="none", deterministic=False)
@@ -102,7 +102,7 @@ def facebook_ifosn(image: ForensicImage, level: None, rng: np.random.Generator) 
     Source: IF-OSN (Wu et al., CVPR 2022), its model of Facebook's quality without the trained network before it
     Evidence: P
     """
-    return ForensicImage.from_jpeg(encode_jpeg(image.rgb, int(rng.integers(71, 95, endpoint=True))))
+    return encode.jpeg(image.rgb, int(rng.integers(71, 95, endpoint=True)))
 
 
 @step("weibo@2021", values="none")
@@ -112,7 +112,7 @@ def weibo(image: ForensicImage, level: None, rng: np.random.Generator) -> Forens
     Source: one picture of IF-OSN's demonstration
     Evidence: M (one sample)
     """
-    return ForensicImage.from_jpeg(encode_jpeg(image.rgb, 85, "4:4:4"))
+    return encode.jpeg(image.rgb, 85, "4:4:4")
 
 
 def estimated_quality(jpeg: bytes) -> int:
@@ -130,7 +130,7 @@ def _telegram(image: ForensicImage, limit: int) -> ForensicImage:
     small = image.jpeg is not None and len(image.jpeg) <= height * width * TELEGRAM_BITS_PER_PIXEL / 8
     if small and max(image.shape) <= limit:
         return image
-    return encode.jpeg(_within(image.rgb, limit), quality=87, subsampling="4:2:0", progressive=True)
+    return encode.jpeg_by_pillow(_within(image.rgb, limit), quality=87, subsampling="4:2:0", progressive=True)
 
 
 def _within(rgb: np.ndarray, limit: int) -> np.ndarray:

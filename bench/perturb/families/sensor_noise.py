@@ -13,7 +13,7 @@ def salt_pepper(image: ForensicImage, share: float, rng: np.random.Generator) ->
     """This share of the pixels set to black or white, all channels together, with equal chance.
 
     Level: share, of the pixels
-    Source: impulse noise, e.g. Gonzalez & Woods, section 5.2
+    Source: impulse noise
     """
     draw = rng.random(image.shape, np.float32)
     noisy = image.rgb.copy()
@@ -29,7 +29,7 @@ def poisson_gaussian(image: ForensicImage, gain: float, rng: np.random.Generator
     The variance is g in + g^2: the affine law of sensors, with a read noise of one electron.
 
     Level: gain g, grey levels per electron
-    Source: Foi et al., IEEE TIP 17(10), 2008, equation 3
+    Source: Foi et al., IEEE TIP 17(10), 2008
     """
     if gain < 1e-6:  # the noise, of .016 grey levels at most, reaches no other whole level
         return ForensicImage(image.rgb.copy())
