@@ -17,9 +17,12 @@ from torch import Tensor, nn
 
 from models import ModelCard, WeightsError, WeightsMissing, weights_folder
 from models.card import CONVERTED
-from models.inert import CONTAINER_SEPARATOR, Kept, read_tensors
+from models.inert import CONTAINER_SEPARATOR, Kept, read_tensors, screen
+from models.lookalikes import refuse_lookalikes
 
 CONTAINER_KEYS = ("state_dict", "model_state_dict", "model", "network", "net")
+WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+PARALLEL, AVERAGED = "module.", "n_averaged"
 CONFIG = "config"
 CONTAINERS = "containers"  # in a converted file's metadata: the keys of its state dicts where it holds several
 
@@ -41,8 +44,8 @@ class Checkpoint:
 def read_checkpoint(weights: str | os.PathLike | Mapping[str, Tensor], key: str | None = None) -> Checkpoint:
     """A checkpoint file (.safetensors, else PyTorch's format) or a state dict.
 
-    In a file the state dict may lie under one of CONTAINER_KEYS, and all names may begin with `module.` (a
-    network saved inside DataParallel). Half-precision tensors become float32. key: of the state dict wanted, where
+    In a file the state dict may lie under one of CONTAINER_KEYS, and names may bear the marks of what a network was
+    wrapped in (see WRAPPERS). Half-precision tensors become float32. key: of the state dict wanted, where
     a file, or a mapping of the same form, holds several.
 
     Raises WeightsError, naming the file, if it is absent, damaged or truncated, would execute code, or holds no
@@ -54,14 +57,11 @@ def read_checkpoint(weights: str | os.PathLike | Mapping[str, Tensor], key: str 
         return Checkpoint(tensors, _digest_of_tensors(tensors), "the state dict")
     path = Path(weights)
     try:
+        refuse_lookalikes(path)
         with path.open("rb") as file:
-            begin = file.read(64).lstrip().lower()
-            file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    if begin.startswith((b"<!doctype", b"<html")):
-        raise WeightsError(f"{path}: a web page and no checkpoint; its download must be confirmed in a browser")
     if path.suffix == ".safetensors":
         tensors, config = _read_safetensors(path, key)
     else:
@@ -154,15 +154,30 @@ def registered_file(card: ModelCard) -> Path:
 
 
 def _plain(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Tensors alone, without the `module.` prefix and in full precision."""
+    """Tensors alone, without the marks of wrappers in their names and in full precision."""
     wrong = [name for name, value in tensors.items() if not isinstance(value, Tensor)]
     if wrong or not tensors:
         what = f"{wrong[0]!r} is not a tensor" if wrong else "it is empty"
         raise WeightsError(f"{source} is not a state dict: {what}")
-    if all(name.startswith("module.") for name in tensors):
-        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
     half = (torch.float16, torch.bfloat16)
-    return {name: value.float() if value.dtype in half else value for name, value in tensors.items()}
+    unwrapped = _unwrapped(tensors)
+    return {name: value.float() if value.dtype in half else value for name, value in unwrapped.items()}
+
+
+def _unwrapped(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The tensors by the names that they have in the network itself, whatever it was wrapped in, in any order.
+
+    torch.compile, FSDP and activation checkpointing mark any part of a network by a name of their own; DataParallel
+    and AveragedModel (which counts in `n_averaged`) put `module.` before all names.
+    """
+    plain = {".".join(part for part in name.split(".") if part not in WRAPPERS): name for name in tensors}
+    if len(plain) < len(tensors):  # two tensors of one name: no wrapper's doing
+        return tensors
+    while True:
+        rest = [name for name in plain if name != AVERAGED]
+        if not rest or not all(name.startswith(PARALLEL) for name in rest):
+            return {name: tensors[old] for name, old in plain.items()}
+        plain = {name.removeprefix(PARALLEL): plain[name] for name in rest}
 
 
 def _digest_of_tensors(tensors: Mapping[str, Tensor]) -> str:
@@ -191,6 +206,7 @@ def _read_safetensors(path: Path, wanted: str | None) -> tuple[Mapping[str, Tens
 
 
 def _read_torch(path: Path, wanted: str | None) -> tuple[Mapping[str, Tensor], dict[str, object]]:
+    screen(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -233,6 +249,9 @@ def _likely_cause(
             shapes = {key: tuple(value.shape) for key, value in build().state_dict().items()}
         if shapes == found:
             return f"likely cause: the file is {name}"
+    for begin in {name.partition(".")[0] + "." for name in found}:
+        if {name.removeprefix(begin): shape for name, shape in found.items()} == wanted:
+            return f"likely cause: {begin!r} was put before all names; take it off"
     shared = sum(found.get(name) == shape for name, shape in wanted.items())
     if shared == 0:
         return "likely cause: the file belongs to another network"
