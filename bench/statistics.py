@@ -80,9 +80,9 @@ def bootstrap_means(
         means[columns] = present.mean(axis=0)
         sums, sizes = cluster_sums(present, labels[pattern])
         if len(sizes) > 1:
-            tail = _tail(confidence, len(sizes))
+            cut = tail_share(confidence, len(sizes))
             drawn = _resampled(sums, sizes, resamples, seed)
-            low[columns], high[columns] = np.quantile(drawn, (tail, 1 - tail), axis=0)
+            low[columns], high[columns] = np.quantile(drawn, (cut, 1 - cut), axis=0)
     return means, low, high
 
 
@@ -136,12 +136,12 @@ def cluster_sums(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np
 
 def _resampled(sums: np.ndarray, sizes: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """Means (resamples, m) of clusters drawn with replacement."""
-    draws = _draws(sizes.size, resamples, seed)
-    return (draws @ sums) / (draws @ sizes)[:, None]
+    drawn = cluster_draws(sizes.size, resamples, seed)
+    return (drawn @ sums) / (drawn @ sizes)[:, None]
 
 
 @functools.lru_cache(maxsize=4)
-def _draws(clusters: int, resamples: int, seed: int) -> np.ndarray:
+def cluster_draws(clusters: int, resamples: int, seed: int) -> np.ndarray:
     """How often each cluster is drawn in each resample, float64 (resamples, clusters)."""
     chosen = np.random.default_rng(seed).integers(0, clusters, (resamples, clusters))
     chosen += clusters * np.arange(resamples)[:, None]
@@ -149,7 +149,7 @@ def _draws(clusters: int, resamples: int, seed: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=1024)
-def _tail(confidence: float, clusters: int) -> float:
+def tail_share(confidence: float, clusters: int) -> float:
     """The share of resampled means to leave out on each side."""
     from scipy.special import ndtr, stdtrit
 
