@@ -34,6 +34,7 @@ class Step:
         values: "integer", "odd", "real", "choice" (one of `choices`) or "none" (it has no level).
         low, high: the least and greatest level, inclusive.
         identity: the level at which all pixels stay as they are, None where there is none.
+        shown: levels that give an idea of it, from mild to strong; those of its pictures and of the calibration.
         growth: level -> factor by which the number of pixels grows.
         needs, extra: a module that must be importable, and the extra of this package that installs it.
         aliases: other names of the same operation, as papers call it.
@@ -46,6 +47,7 @@ class Step:
     high: float = 0
     choices: tuple[str, ...] = ()
     identity: Level = None
+    shown: tuple[Level, ...] = ()
     deterministic: bool = True
     geometric: bool = False
     growth: Callable[[float], float] = field(default=lambda level: 1.0)
@@ -77,6 +79,14 @@ class Step:
             return f"one of {', '.join(self.choices)} ({meaning})"
         kind = {"integer": "a whole number", "odd": "an odd number", "real": "a number"}[self.values]
         return f"{kind} from {level_text(self.low)} to {level_text(self.high)} ({meaning})"
+
+    @property
+    def examples(self) -> tuple[Level, ...]:
+        """Levels to show: `shown`, else all choices, or none where it takes none, or five over its whole range."""
+        if self.shown or self.values in ("choice", "none"):
+            return self.shown or self.choices or (None,)
+        steps = [self.low + (self.high - self.low) * n / 4 for n in range(5)]
+        return tuple(dict.fromkeys(n if self.values == "real" else int(n) | (self.values == "odd") for n in steps))
 
     @property
     def installed(self) -> bool:

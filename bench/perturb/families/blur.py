@@ -9,7 +9,7 @@ from bench.perturb.step import step
 from models.image import ForensicImage
 
 
-@step("blur", values="odd", low=1, high=99, identity=1)
+@step("blur", values="odd", low=1, high=99, identity=1, shown=(3, 5, 9, 15, 29))
 def blur(image: ForensicImage, kernel_size: int, rng: np.random.Generator) -> ForensicImage:
     """Gaussian blur with a k x k kernel of sigma = 0.3 * ((k - 1) / 2 - 1) + 0.8, mirrored border.
 

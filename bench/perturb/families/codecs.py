@@ -11,7 +11,7 @@ from models.image import ForensicImage
 LOSSLESS = 101
 
 
-@step("webp", low=1, high=LOSSLESS, identity=LOSSLESS, needs="PIL._webp")
+@step("webp", low=1, high=LOSSLESS, identity=LOSSLESS, needs="PIL._webp", shown=(95, 80, 60, 40, 20))
 def webp(image: ForensicImage, quality: int, rng: np.random.Generator) -> ForensicImage:
     """WebP by libwebp, method 4, 4:2:0; 101 is lossless.
 
@@ -23,7 +23,7 @@ def webp(image: ForensicImage, quality: int, rng: np.random.Generator) -> Forens
     return encode.recompressed(image.rgb, "WEBP", quality=quality, method=4)
 
 
-@step("avif", low=0, high=100, needs="PIL._avif")
+@step("avif", low=0, high=100, needs="PIL._avif", shown=(90, 70, 50, 30, 10))
 def avif(image: ForensicImage, quality: int, rng: np.random.Generator) -> ForensicImage:
     """AVIF by libaom, speed 8, 4:2:0, one thread.
 
@@ -34,7 +34,7 @@ def avif(image: ForensicImage, quality: int, rng: np.random.Generator) -> Forens
     return encode.recompressed(image.rgb, "AVIF", quality=quality, **options)
 
 
-@step("jpeg2000", values="real", low=1, high=500)
+@step("jpeg2000", values="real", low=1, high=500, shown=(5, 10, 20, 50, 100))
 def jpeg2000(image: ForensicImage, ratio: float, rng: np.random.Generator) -> ForensicImage:
     """JPEG 2000 with the irreversible 9/7 wavelet and the colour transform.
 

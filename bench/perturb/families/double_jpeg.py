@@ -13,7 +13,7 @@ SHIFT = 4  # pixels, the farthest from both neighbouring grids
 SECOND = 90
 
 
-@step("double_jpeg", low=1, high=100)
+@step("double_jpeg", low=1, high=100, shown=(90, 75, 60, 45, 30))
 def double_jpeg(image: ForensicImage, first_quality: int, rng: np.random.Generator) -> ForensicImage:
     """JPEG on a grid shifted by (4, 4), then JPEG of quality 90 on the image's own grid, both 4:2:0.
 

@@ -9,7 +9,7 @@ from bench.perturb.step import step
 from models.image import ForensicImage
 
 
-@step("box_blur", values="odd", low=1, high=99, identity=1)
+@step("box_blur", values="odd", low=1, high=99, identity=1, shown=(3, 5, 9, 15, 29))
 def box_blur(image: ForensicImage, kernel_size: int, rng: np.random.Generator) -> ForensicImage:
     """Mean of k x k pixels, mirrored border.
 
@@ -19,7 +19,7 @@ def box_blur(image: ForensicImage, kernel_size: int, rng: np.random.Generator) -
     return ForensicImage(cv2.blur(image.rgb, (kernel_size, kernel_size)))
 
 
-@step("median", values="odd", low=1, high=99, identity=1)
+@step("median", values="odd", low=1, high=99, identity=1, shown=(3, 5, 7, 11, 15))
 def median(image: ForensicImage, kernel_size: int, rng: np.random.Generator) -> ForensicImage:
     """Median of k x k pixels in each channel, repeated border.
 
@@ -29,7 +29,7 @@ def median(image: ForensicImage, kernel_size: int, rng: np.random.Generator) -> 
     return ForensicImage(cv2.medianBlur(image.rgb, kernel_size))
 
 
-@step("motion_blur", values="odd", low=1, high=99, identity=1)
+@step("motion_blur", values="odd", low=1, high=99, identity=1, shown=(5, 9, 15, 21, 31))
 def motion_blur(image: ForensicImage, length: int, rng: np.random.Generator) -> ForensicImage:
     """Mean of k pixels of a row: the camera moves sideways at constant speed. Mirrored border.
 
@@ -39,7 +39,7 @@ def motion_blur(image: ForensicImage, length: int, rng: np.random.Generator) -> 
     return ForensicImage(cv2.blur(image.rgb, (length, 1)))
 
 
-@step("defocus", low=0, high=32, identity=0)
+@step("defocus", low=0, high=32, identity=0, shown=(1, 2, 3, 5, 8))
 def defocus(image: ForensicImage, radius: int, rng: np.random.Generator) -> ForensicImage:
     """Mean over a disk, x^2 + y^2 <= r^2: a lens out of focus. Mirrored border.
 
@@ -51,7 +51,7 @@ def defocus(image: ForensicImage, radius: int, rng: np.random.Generator) -> Fore
     return ForensicImage(cv2.filter2D(image.rgb, -1, disk / disk.sum()))
 
 
-@step("bilateral", values="real", low=0, high=200, identity=0)
+@step("bilateral", values="real", low=0, high=200, identity=0, shown=(10, 20, 40, 80, 150))
 def bilateral(image: ForensicImage, sigma_color: float, rng: np.random.Generator) -> ForensicImage:
     """Bilateral filter of 9 x 9 pixels, spatial sigma 3.
 
@@ -63,7 +63,7 @@ def bilateral(image: ForensicImage, sigma_color: float, rng: np.random.Generator
     return ForensicImage(cv2.bilateralFilter(image.rgb, 9, sigma_color, 3))
 
 
-@step("unsharp", values="real", low=0, high=10, identity=0)
+@step("unsharp", values="real", low=0, high=10, identity=0, shown=(0.5, 1, 2, 4, 8))
 def unsharp(image: ForensicImage, amount: float, rng: np.random.Generator) -> ForensicImage:
     """Unsharp masking: in + a (in - blurred) with a Gaussian of sigma 1, rounded and clipped.
 
@@ -74,7 +74,7 @@ def unsharp(image: ForensicImage, amount: float, rng: np.random.Generator) -> Fo
     return ForensicImage(cv2.addWeighted(image.rgb, 1 + amount, blurred, -amount, 0))
 
 
-@step("pixelate", low=1, high=256, identity=1)
+@step("pixelate", low=1, high=256, identity=1, shown=(2, 3, 4, 8, 16))
 def pixelate(image: ForensicImage, block: int, rng: np.random.Generator) -> ForensicImage:
     """Each n x n block replaced by its mean; blocks at the right and lower edge repeat the last pixels.
 

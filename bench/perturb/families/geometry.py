@@ -12,7 +12,7 @@ from bench.perturb.step import PerturbationError, step
 Move = Callable[[np.ndarray], np.ndarray]
 
 
-@step("crop", values="real", low=0.05, high=1, identity=1, geometric=True)
+@step("crop", values="real", low=0.05, high=1, identity=1, geometric=True, shown=(0.95, 0.9, 0.8, 0.7, 0.5))
 def crop(shape: tuple[int, int], share: float, rng: np.random.Generator) -> Move:
     """The middle of the image, to whole pixels; where its corner falls off the 8 x 8 grid, a JPEG's grid shifts.
 
@@ -26,7 +26,7 @@ def crop(shape: tuple[int, int], share: float, rng: np.random.Generator) -> Move
     return lambda plane: plane[top : top + height, left : left + width]
 
 
-@step("trim", low=0, high=64, identity=0, geometric=True)
+@step("trim", low=0, high=64, identity=0, geometric=True, shown=(1, 3, 4, 7, 12))
 def trim(shape: tuple[int, int], pixels: int, rng: np.random.Generator) -> Move:
     """The first rows and columns cut off: shifts the grid of an earlier JPEG by as many pixels.
 
@@ -38,7 +38,16 @@ def trim(shape: tuple[int, int], pixels: int, rng: np.random.Generator) -> Move:
     return lambda plane: plane[pixels:, pixels:]
 
 
-@step("pad", values="real", low=0, high=1, identity=0, geometric=True, growth=lambda share: (1 + 2 * share) ** 2)
+@step(
+    "pad",
+    values="real",
+    low=0,
+    high=1,
+    identity=0,
+    geometric=True,
+    growth=lambda share: (1 + 2 * share) ** 2,
+    shown=(0.02, 0.05, 0.1, 0.2, 0.5),
+)
 def pad(shape: tuple[int, int], share: float, rng: np.random.Generator) -> Move:
     """A black frame, which cannot be scored.
 
@@ -49,7 +58,7 @@ def pad(shape: tuple[int, int], share: float, rng: np.random.Generator) -> Move:
     return lambda plane: cv2.copyMakeBorder(plane, rows, rows, columns, columns, cv2.BORDER_CONSTANT)
 
 
-@step("shift", values="real", low=0, high=0.9, identity=0, geometric=True)
+@step("shift", values="real", low=0, high=0.9, identity=0, geometric=True, shown=(0.02, 0.05, 0.1, 0.2, 0.4))
 def shift(shape: tuple[int, int], share: float, rng: np.random.Generator) -> Move:
     """Moved right and down by whole pixels in an image of the same size; what it leaves is black, not scored.
 
@@ -76,7 +85,7 @@ def flip(shape: tuple[int, int], direction: str, rng: np.random.Generator) -> Mo
     return lambda plane: cv2.flip(plane, 1 if direction == "horizontal" else 0)
 
 
-@step("rotate90", low=0, high=3, identity=0, geometric=True)
+@step("rotate90", low=0, high=3, identity=0, geometric=True, shown=(1, 2, 3))
 def rotate90(shape: tuple[int, int], quarters: int, rng: np.random.Generator) -> Move:
     """Turned anticlockwise by quarters, without interpolation.
 

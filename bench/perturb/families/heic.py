@@ -9,7 +9,7 @@ from bench.perturb.step import step
 from models.image import ForensicImage
 
 
-@step("heic", low=1, high=100, needs="pillow_heif", extra="heic")
+@step("heic", low=1, high=100, needs="pillow_heif", extra="heic", shown=(90, 70, 50, 30, 10))
 def heic(image: ForensicImage, quality: int, rng: np.random.Generator) -> ForensicImage:
     """HEIC (HEVC intra), 4:2:0.
 

@@ -9,7 +9,7 @@ from bench.perturb.step import PerturbationError, step
 from models.image import ForensicImage
 
 
-@step("hifi_blur", values="real", low=0, high=50, identity=0)
+@step("hifi_blur", values="real", low=0, high=50, identity=0, shown=(1, 2, 4, 7, 10))
 def hifi_blur(image: ForensicImage, radius: float, rng: np.random.Generator) -> ForensicImage:
     """Pillow's GaussianBlur (box approximation); its radius is the sigma. The paper calls radius 7 "k = 15".
 
@@ -19,7 +19,7 @@ def hifi_blur(image: ForensicImage, radius: float, rng: np.random.Generator) -> 
     return ForensicImage(np.array(Image.fromarray(image.rgb).filter(ImageFilter.GaussianBlur(radius))))
 
 
-@step("hifi_resize", values="real", low=0.05, high=1, identity=1)
+@step("hifi_resize", values="real", low=0.05, high=1, identity=1, shown=(0.75, 0.5, 0.25, 0.1))
 def hifi_resize(image: ForensicImage, factor: float, rng: np.random.Generator) -> ForensicImage:
     """Pillow's BILINEAR (antialiased) to int(factor * side), not scaled back; scored at the original size.
 
@@ -32,7 +32,7 @@ def hifi_resize(image: ForensicImage, factor: float, rng: np.random.Generator) -
     return ForensicImage(np.array(Image.fromarray(image.rgb).resize((width, height), Image.Resampling.BILINEAR)))
 
 
-@step("hifi_noise", values="real", low=0, high=255, deterministic=False)
+@step("hifi_noise", values="real", low=0, high=255, deterministic=False, shown=(0.5, 1, 3, 7, 15))
 def hifi_noise(image: ForensicImage, level: float, rng: np.random.Generator) -> ForensicImage:
     """White Gaussian noise of variance level / 255 on the 0-1 scale, clipped and truncated; called "sigma 15" there.
 

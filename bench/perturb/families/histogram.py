@@ -11,7 +11,7 @@ from models.image import ForensicImage
 TILES = 8
 
 
-@step("clahe", values="real", low=0.1, high=100)
+@step("clahe", values="real", low=0.1, high=100, shown=(1, 2, 4, 8, 16))
 def clahe(image: ForensicImage, clip_limit: float, rng: np.random.Generator) -> ForensicImage:
     """Contrast-limited adaptive histogram equalization of the luma (YCrCb) in 8 x 8 tiles.
 
@@ -30,7 +30,7 @@ def equalize(image: ForensicImage, level: None, rng: np.random.Generator) -> For
     return _luma(image, cv2.equalizeHist)
 
 
-@step("autocontrast", values="real", low=0, high=40)
+@step("autocontrast", values="real", low=0, high=40, shown=(0, 1, 2, 5, 10))
 def autocontrast(image: ForensicImage, cut: float, rng: np.random.Generator) -> ForensicImage:
     """All channels stretched by one line so that the luma's darkest and brightest `cut` percent are clipped.
 

@@ -9,7 +9,7 @@ from bench.perturb.step import Recompressed, step
 from models.image import ForensicImage
 
 
-@step("imdlbenco_blur", values="odd", low=1, high=99, aliases=("safire_blur",))
+@step("imdlbenco_blur", values="odd", low=1, high=99, aliases=("safire_blur",), shown=(3, 7, 11, 15, 19, 23))
 def imdlbenco_blur(image: ForensicImage, kernel_size: int, rng: np.random.Generator) -> ForensicImage:
     """cv2.GaussianBlur(image, (k, k), 0); up to k = 7 OpenCV takes fixed kernels that differ from its rule for sigma.
 
@@ -19,7 +19,9 @@ def imdlbenco_blur(image: ForensicImage, kernel_size: int, rng: np.random.Genera
     return ForensicImage(cv2.GaussianBlur(image.rgb, (kernel_size, kernel_size), 0))
 
 
-@step("imdlbenco_noise", values="real", low=0, high=16384, identity=0, deterministic=False)
+@step(
+    "imdlbenco_noise", values="real", low=0, high=16384, identity=0, deterministic=False, shown=(3, 7, 11, 15, 19, 23)
+)
 def imdlbenco_noise(image: ForensicImage, variance: float, rng: np.random.Generator) -> ForensicImage:
     """White Gaussian noise of this variance in each channel, clipped and truncated: the mean falls by .5.
 
@@ -31,7 +33,7 @@ def imdlbenco_noise(image: ForensicImage, variance: float, rng: np.random.Genera
     return ForensicImage(truncated(image.rgb, draw))
 
 
-@step("imdlbenco_jpeg", low=2, high=100, deterministic=False, aliases=("safire_jpeg",))
+@step("imdlbenco_jpeg", low=2, high=100, deterministic=False, aliases=("safire_jpeg",), shown=(100, 90, 80, 70, 60, 50))
 def imdlbenco_jpeg(image: ForensicImage, quality: int, rng: np.random.Generator) -> ForensicImage:
     """JPEG 4:2:0 of quality q - 1 or q, drawn, with red and blue swapped, so that chroma is computed wrongly.
 

@@ -9,7 +9,7 @@ from bench.perturb.step import step
 from models.image import ForensicImage
 
 
-@step("jpeg", low=1, high=100)
+@step("jpeg", low=1, high=100, shown=(95, 90, 80, 70, 60, 50, 30))
 def jpeg(image: ForensicImage, quality: int, rng: np.random.Generator) -> ForensicImage:
     """Baseline JPEG, standard quantization tables, 4:2:0 chroma; the result carries its new bytes.
 

@@ -20,7 +20,7 @@ ROBIDOUX = (
 )
 
 
-@step("jpeg_444", low=1, high=100)
+@step("jpeg_444", low=1, high=100, shown=(95, 90, 70, 50, 30))
 def jpeg_444(image: ForensicImage, quality: int, rng: np.random.Generator) -> ForensicImage:
     """Baseline JPEG, standard quantization tables, chroma at full size.
 
@@ -30,7 +30,7 @@ def jpeg_444(image: ForensicImage, quality: int, rng: np.random.Generator) -> Fo
     return encode.jpeg(image.rgb, quality, "4:4:4")
 
 
-@step("jpeg_422", low=1, high=100)
+@step("jpeg_422", low=1, high=100, shown=(95, 90, 70, 50, 30))
 def jpeg_422(image: ForensicImage, quality: int, rng: np.random.Generator) -> ForensicImage:
     """Baseline JPEG, standard quantization tables, chroma at half the width (as many cameras write it).
 
@@ -40,7 +40,7 @@ def jpeg_422(image: ForensicImage, quality: int, rng: np.random.Generator) -> Fo
     return encode.jpeg(image.rgb, quality, "4:2:2")
 
 
-@step("jpeg_progressive", low=1, high=100)
+@step("jpeg_progressive", low=1, high=100, shown=(95, 90, 70, 50, 30))
 def jpeg_progressive(image: ForensicImage, quality: int, rng: np.random.Generator) -> ForensicImage:
     """Progressive JPEG, 4:2:0: the pixels and coefficients of `jpeg`, in a file of another order.
 
@@ -50,7 +50,7 @@ def jpeg_progressive(image: ForensicImage, quality: int, rng: np.random.Generato
     return encode.jpeg_by_pillow(image.rgb, quality=quality, progressive=True)
 
 
-@step("jpeg_mozjpeg", low=1, high=100)
+@step("jpeg_mozjpeg", low=1, high=100, shown=(95, 90, 70, 50, 30))
 def jpeg_mozjpeg(image: ForensicImage, quality: int, rng: np.random.Generator) -> ForensicImage:
     """Baseline JPEG with the quantization table that mozjpeg takes for luminance and chroma alike, 4:2:0.
 
@@ -63,7 +63,7 @@ def jpeg_mozjpeg(image: ForensicImage, quality: int, rng: np.random.Generator) -
     return encode.jpeg_by_pillow(image.rgb, qtables=[table, table], subsampling="4:2:0")
 
 
-@step("jpeg_flat", low=1, high=255)
+@step("jpeg_flat", low=1, high=255, shown=(2, 5, 10, 20, 40))
 def jpeg_flat(image: ForensicImage, quantization_step: int, rng: np.random.Generator) -> ForensicImage:
     """Baseline JPEG that quantizes all frequencies of all components alike, 4:2:0.
 

@@ -9,7 +9,7 @@ from bench.perturb.step import step
 from models.image import ForensicImage
 
 
-@step("jxl", low=1, high=100, identity=100, needs="pillow_jxl", extra="jxl")
+@step("jxl", low=1, high=100, identity=100, needs="pillow_jxl", extra="jxl", shown=(95, 80, 60, 40, 20))
 def jxl(image: ForensicImage, quality: int, rng: np.random.Generator) -> ForensicImage:
     """JPEG XL (VarDCT), effort 3; 100 is lossless.
 

@@ -9,7 +9,15 @@ from bench.perturb.step import step
 from models.image import ForensicImage
 
 
-@step("mpc_noise_variance", values="real", low=0, high=0.25, identity=0, deterministic=False)
+@step(
+    "mpc_noise_variance",
+    values="real",
+    low=0,
+    high=0.25,
+    identity=0,
+    deterministic=False,
+    shown=(0.002, 0.004, 0.006, 0.008, 0.01),
+)
 def mpc_noise_variance(image: ForensicImage, intensity: float, rng: np.random.Generator) -> ForensicImage:
     """`noise` of this variance on the 0-1 scale: .002 to .01 are standard deviations of 11.4 to 25.5 grey levels.
 
@@ -19,7 +27,15 @@ def mpc_noise_variance(image: ForensicImage, intensity: float, rng: np.random.Ge
     return noise(image, 255 * np.sqrt(intensity), rng)
 
 
-@step("mpc_noise_std", values="real", low=0, high=0.5, identity=0, deterministic=False)
+@step(
+    "mpc_noise_std",
+    values="real",
+    low=0,
+    high=0.5,
+    identity=0,
+    deterministic=False,
+    shown=(0.002, 0.004, 0.006, 0.008, 0.01),
+)
 def mpc_noise_std(image: ForensicImage, intensity: float, rng: np.random.Generator) -> ForensicImage:
     """`noise` of this standard deviation on the 0-1 scale: .002 to .01 are .5 to 2.6 grey levels.
 

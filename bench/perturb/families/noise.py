@@ -8,7 +8,7 @@ from bench.perturb.step import step
 from models.image import ForensicImage
 
 
-@step("noise", values="real", low=0, high=128, identity=0, deterministic=False)
+@step("noise", values="real", low=0, high=128, identity=0, deterministic=False, shown=(1, 2, 5, 10, 20))
 def noise(image: ForensicImage, noise_std: float, rng: np.random.Generator) -> ForensicImage:
     """White Gaussian noise, independent in each channel; rounded half to even and clipped.
 

@@ -9,7 +9,7 @@ from bench.perturb.step import step
 from models.image import ForensicImage
 
 
-@step("vignette", values="real", low=0, high=1, identity=0)
+@step("vignette", values="real", low=0, high=1, identity=0, shown=(0.1, 0.2, 0.4, 0.6, 0.8))
 def vignette(image: ForensicImage, loss: float, rng: np.random.Generator) -> ForensicImage:
     """Darker towards the corners: times 1 - v r^2, r the distance from the centre by half the diagonal.
 
@@ -24,7 +24,7 @@ def vignette(image: ForensicImage, loss: float, rng: np.random.Generator) -> For
     return ForensicImage(np.rint(image.rgb * gain[..., None]).astype(np.uint8))
 
 
-@step("chromatic_aberration", values="real", low=0, high=0.05, identity=0)
+@step("chromatic_aberration", values="real", low=0, high=0.05, identity=0, shown=(0.001, 0.002, 0.005, 0.01, 0.02))
 def chromatic_aberration(image: ForensicImage, enlargement: float, rng: np.random.Generator) -> ForensicImage:
     """Red enlarged and blue shrunk about the centre, bilinear, mirrored border; green, and the geometry, stay.
 

@@ -12,7 +12,7 @@ GREY = np.arange(256, dtype=np.float64)
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
-@step("gamma", values="real", low=0.1, high=10, identity=1)
+@step("gamma", values="real", low=0.1, high=10, identity=1, shown=(0.5, 0.7, 0.85, 1.2, 1.5, 2))
 def gamma(image: ForensicImage, exponent: float, rng: np.random.Generator) -> ForensicImage:
     """255 (in / 255)^gamma, rounded: a level above 1 darkens.
 
@@ -22,7 +22,7 @@ def gamma(image: ForensicImage, exponent: float, rng: np.random.Generator) -> Fo
     return _curve(image, 255 * (GREY / 255) ** exponent)
 
 
-@step("brightness", values="real", low=-255, high=255, identity=0)
+@step("brightness", values="real", low=-255, high=255, identity=0, shown=(-60, -20, -5, 5, 20, 60))
 def brightness(image: ForensicImage, offset: float, rng: np.random.Generator) -> ForensicImage:
     """The same offset added to all samples, rounded and clipped.
 
@@ -32,7 +32,7 @@ def brightness(image: ForensicImage, offset: float, rng: np.random.Generator) ->
     return _line(image, 1, offset)
 
 
-@step("contrast", values="real", low=0, high=10, identity=1)
+@step("contrast", values="real", low=0, high=10, identity=1, shown=(0.5, 0.7, 0.9, 1.2, 1.5, 2))
 def contrast(image: ForensicImage, factor: float, rng: np.random.Generator) -> ForensicImage:
     """Distances from mid-grey, 127.5, multiplied; rounded and clipped.
 
@@ -42,7 +42,7 @@ def contrast(image: ForensicImage, factor: float, rng: np.random.Generator) -> F
     return _line(image, factor, 127.5 * (1 - factor))
 
 
-@step("tone_curve", values="real", low=0, high=20, identity=0)
+@step("tone_curve", values="real", low=0, high=20, identity=0, shown=(1, 2, 4, 7, 12))
 def tone_curve(image: ForensicImage, gain: float, rng: np.random.Generator) -> ForensicImage:
     """S-shaped curve: a logistic function around mid-grey, scaled so that black and white stay.
 
@@ -55,7 +55,7 @@ def tone_curve(image: ForensicImage, gain: float, rng: np.random.Generator) -> F
     return _curve(image, 255 * (curve - low) / (high - low))
 
 
-@step("posterize", low=1, high=8, identity=8)
+@step("posterize", low=1, high=8, identity=8, shown=(7, 6, 5, 4, 3, 2))
 def posterize(image: ForensicImage, bits: int, rng: np.random.Generator) -> ForensicImage:
     """The lower bits of each sample set to 0.
 
@@ -65,7 +65,7 @@ def posterize(image: ForensicImage, bits: int, rng: np.random.Generator) -> Fore
     return ForensicImage(image.rgb & np.uint8(256 - (1 << (8 - bits))))
 
 
-@step("temperature", values="real", low=-0.5, high=0.5, identity=0)
+@step("temperature", values="real", low=-0.5, high=0.5, identity=0, shown=(-0.2, -0.1, -0.03, 0.03, 0.1, 0.2))
 def temperature(image: ForensicImage, shift: float, rng: np.random.Generator) -> ForensicImage:
     """White balance: red times 1 + t, blue times 1 - t; a level above 0 is warmer.
 
@@ -76,7 +76,7 @@ def temperature(image: ForensicImage, shift: float, rng: np.random.Generator) ->
     return _curve(image, curves[None])
 
 
-@step("saturation", values="real", low=0, high=10, identity=1)
+@step("saturation", values="real", low=0, high=10, identity=1, shown=(0, 0.5, 0.8, 1.2, 1.5, 2))
 def saturation(image: ForensicImage, factor: float, rng: np.random.Generator) -> ForensicImage:
     """Distances from the pixel's own luminance (BT.601) multiplied; 0 is grey.
 
@@ -87,7 +87,7 @@ def saturation(image: ForensicImage, factor: float, rng: np.random.Generator) ->
     return _matrix(image, grey + factor * (np.eye(3) - grey))
 
 
-@step("hue", values="real", low=-180, high=180, identity=0)
+@step("hue", values="real", low=-180, high=180, identity=0, shown=(-60, -20, -5, 5, 20, 60))
 def hue(image: ForensicImage, degrees: float, rng: np.random.Generator) -> ForensicImage:
     """Colours turned about the grey axis, luminance (BT.601) kept.
 

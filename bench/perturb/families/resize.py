@@ -9,7 +9,15 @@ from bench.perturb.step import step
 from models.image import ForensicImage
 
 
-@step("resize", values="real", low=0.05, high=4, identity=1, growth=lambda factor: factor**2)
+@step(
+    "resize",
+    values="real",
+    low=0.05,
+    high=4,
+    identity=1,
+    growth=lambda factor: factor**2,
+    shown=(2, 1.5, 0.9, 0.75, 0.5, 0.25),
+)
 def resize(image: ForensicImage, factor: float, rng: np.random.Generator) -> ForensicImage:
     """cv2.INTER_AREA when shrinking, cv2.INTER_LINEAR when enlarging; scored at the original size.
 

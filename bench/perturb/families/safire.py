@@ -10,7 +10,7 @@ from bench.perturb.step import step
 from models.image import ForensicImage
 
 
-@step("safire_noise", values="real", low=0, high=128, identity=0, deterministic=False)
+@step("safire_noise", values="real", low=0, high=128, identity=0, deterministic=False, shown=(3, 7, 11, 15, 19, 23))
 def safire_noise(image: ForensicImage, noise_std: float, rng: np.random.Generator) -> ForensicImage:
     """White Gaussian noise of this deviation in each channel, clipped and truncated: the mean falls by .5.
 
@@ -22,7 +22,7 @@ def safire_noise(image: ForensicImage, noise_std: float, rng: np.random.Generato
     return ForensicImage(truncated(image.rgb, draw))
 
 
-@step("safire_gamma", values="real", low=0.1, high=10)
+@step("safire_gamma", values="real", low=0.1, high=10, shown=(0.7, 0.85, 1, 1.15, 1.3))
 def safire_gamma(image: ForensicImage, gamma: float, rng: np.random.Generator) -> ForensicImage:
     """255 (in / 255)^(1 / gamma), truncated: a level under 1 darkens. (The original keeps fractions until it resizes.)
 

@@ -9,7 +9,7 @@ from bench.perturb.step import step
 from models.image import ForensicImage
 
 
-@step("rescale", values="real", low=0.02, high=1, identity=1)
+@step("rescale", values="real", low=0.02, high=1, identity=1, shown=(0.9, 0.75, 0.5, 0.25, 0.1))
 def rescale(image: ForensicImage, factor: float, rng: np.random.Generator) -> ForensicImage:
     """Shrunk (cv2.INTER_AREA) and brought back to its size (cv2.INTER_LINEAR).
 
@@ -22,7 +22,15 @@ def rescale(image: ForensicImage, factor: float, rng: np.random.Generator) -> Fo
     return ForensicImage(cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
-@step("stretch", values="real", low=0.1, high=4, identity=1, growth=lambda factor: factor)
+@step(
+    "stretch",
+    values="real",
+    low=0.1,
+    high=4,
+    identity=1,
+    growth=lambda factor: factor,
+    shown=(0.5, 0.8, 0.95, 1.05, 1.2, 1.5),
+)
 def stretch(image: ForensicImage, factor: float, rng: np.random.Generator) -> ForensicImage:
     """The width alone resized, cv2.INTER_AREA when shrinking, else cv2.INTER_LINEAR.
 
@@ -34,7 +42,7 @@ def stretch(image: ForensicImage, factor: float, rng: np.random.Generator) -> Fo
     return ForensicImage(cv2.resize(image.rgb, (max(1, round(width * factor)), height), interpolation=method))
 
 
-@step("screenshot", low=16, high=7680)
+@step("screenshot", low=16, high=7680, shown=(1920, 1280, 750, 390))
 def screenshot(image: ForensicImage, screen_width: int, rng: np.random.Generator) -> ForensicImage:
     """Scaled, up or down, to fit a screen of 16:9, and stored without loss: no JPEG bytes, no recompression.
 
@@ -49,7 +57,7 @@ def screenshot(image: ForensicImage, screen_width: int, rng: np.random.Generator
     return ForensicImage(cv2.resize(image.rgb, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR))
 
 
-@step("palette", low=2, high=256)
+@step("palette", low=2, high=256, shown=(256, 128, 64, 16, 8))
 def palette(image: ForensicImage, colors: int, rng: np.random.Generator) -> ForensicImage:
     """Reduced to a palette of its own (median cut) with Floyd-Steinberg dithering, as GIF files are made.
 

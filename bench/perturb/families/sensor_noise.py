@@ -8,7 +8,9 @@ from bench.perturb.step import step
 from models.image import ForensicImage
 
 
-@step("salt_pepper", values="real", low=0, high=1, identity=0, deterministic=False)
+@step(
+    "salt_pepper", values="real", low=0, high=1, identity=0, deterministic=False, shown=(0.001, 0.003, 0.01, 0.03, 0.1)
+)
 def salt_pepper(image: ForensicImage, share: float, rng: np.random.Generator) -> ForensicImage:
     """This share of the pixels set to black or white, all channels together, with equal chance.
 
@@ -22,7 +24,7 @@ def salt_pepper(image: ForensicImage, share: float, rng: np.random.Generator) ->
     return ForensicImage(noisy)
 
 
-@step("poisson_gaussian", values="real", low=0, high=50, identity=0, deterministic=False)
+@step("poisson_gaussian", values="real", low=0, high=50, identity=0, deterministic=False, shown=(0.05, 0.1, 0.5, 1, 2))
 def poisson_gaussian(image: ForensicImage, gain: float, rng: np.random.Generator) -> ForensicImage:
     """Shot noise and read noise: g (Poisson(in / g) + N(0, 1)) in each channel, rounded and clipped.
 
@@ -37,7 +39,7 @@ def poisson_gaussian(image: ForensicImage, gain: float, rng: np.random.Generator
     return ForensicImage(np.clip(np.rint(gain * electrons), 0, 255).astype(np.uint8))
 
 
-@step("speckle", values="real", low=0, high=2, identity=0, deterministic=False)
+@step("speckle", values="real", low=0, high=2, identity=0, deterministic=False, shown=(0.02, 0.05, 0.1, 0.2, 0.4))
 def speckle(image: ForensicImage, noise_std: float, rng: np.random.Generator) -> ForensicImage:
     """Multiplicative noise: in (1 + N(0, s)) in each channel, rounded and clipped.
 

@@ -13,7 +13,7 @@ Move = Callable[[np.ndarray], np.ndarray]
 FARTHEST = 32767  # pixels a side: OpenCV's coordinates have 16 bits here
 
 
-@step("rotate", values="real", low=-180, high=180, identity=0, geometric=True)
+@step("rotate", values="real", low=-180, high=180, identity=0, geometric=True, shown=(0.5, 2, 5, 10, 45))
 def rotate(shape: tuple[int, int], degrees: float, rng: np.random.Generator) -> Move:
     """Turned anticlockwise about the centre; corners that leave the frame are lost.
 
@@ -24,7 +24,7 @@ def rotate(shape: tuple[int, int], degrees: float, rng: np.random.Generator) -> 
     return _affine(shape, cv2.getRotationMatrix2D(centre, degrees, 1))
 
 
-@step("shear", values="real", low=-1, high=1, identity=0, geometric=True)
+@step("shear", values="real", low=-1, high=1, identity=0, geometric=True, shown=(0.02, 0.05, 0.1, 0.2, 0.5))
 def shear(shape: tuple[int, int], slope: float, rng: np.random.Generator) -> Move:
     """Rows shifted sideways in proportion to their distance from the middle row.
 
@@ -34,7 +34,7 @@ def shear(shape: tuple[int, int], slope: float, rng: np.random.Generator) -> Mov
     return _affine(shape, np.array([[1, slope, -slope * (shape[0] - 1) / 2], [0, 1, 0]]))
 
 
-@step("perspective", values="real", low=0, high=0.9, identity=0, geometric=True)
+@step("perspective", values="real", low=0, high=0.9, identity=0, geometric=True, shown=(0.05, 0.1, 0.2, 0.3, 0.5))
 def perspective(shape: tuple[int, int], narrowing: float, rng: np.random.Generator) -> Move:
     """The upper edge made shorter and the lower one kept: the plane of the picture tilted back.
 
@@ -50,7 +50,7 @@ def perspective(shape: tuple[int, int], narrowing: float, rng: np.random.Generat
     return lambda plane: cv2.warpPerspective(plane, matrix, shape[::-1], flags=cv2.INTER_LINEAR)
 
 
-@step("lens", values="real", low=-0.5, high=0.5, identity=0, geometric=True)
+@step("lens", values="real", low=-0.5, high=0.5, identity=0, geometric=True, shown=(-0.2, -0.05, 0.02, 0.1, 0.3))
 def lens(shape: tuple[int, int], distortion: float, rng: np.random.Generator) -> Move:
     """Radial distortion: a pixel at distance r of the centre (by half the diagonal) shows the point at r (1 + k r^2).
 

@@ -231,5 +231,5 @@ def test_a_family_imports_nothing_that_knows_all_families():
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ImportFrom | ast.Import):
                 names = [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
-                known = ("registry", "spec", "page")
+                known = ("registry", "spec")
                 assert not any(n.startswith("bench.perturb.") and n.rpartition(".")[2] in known for n in names), file
