@@ -8,7 +8,6 @@ scored now counts as worse, whatever the rest says. What was not run, or cannot 
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from bench.max_t import paired_changes
 from bench.metrics import METRICS
 from bench.metrics.metric import DOWN
 from bench.reference import CELL, KEPT
-from bench.results import read_results, write_results
+from bench.results import from_evidence, is_whole, read_results
 from bench.store import Store
 from bench.usage import UsageError
 
@@ -271,19 +270,16 @@ def _results(folder: Path, about: Mapping) -> pd.DataFrame:
 
     Raises UsageError for an unfinished run, whose results.csv would be an older run's, and for a damaged one.
     """
-    file = folder / "results.csv"
+    record = about.get("results")
+    file = folder / (record or {}).get("file", "results.csv")
     if about.get("finished", True) is None:
         raise UsageError(f"{folder} holds an unfinished run; run the same `bench run` command again, it resumes")
     if not file.exists():
         raise UsageError(f"{folder} holds no finished run (no results.csv); run `python -m bench run` first")
-    if (record := about.get("results")) is not None:
-        with file.open("rb") as stream:
-            intact = hashlib.file_digest(stream, "sha256").hexdigest() == record.get("sha256")
-        if not intact:
-            if not (folder / "evidence.sqlite").exists():
-                raise UsageError(f"{file} is not the file that the run wrote; run the same `bench run` command again")
-            with Store(folder) as store:
-                write_results(store, file)
+    if record is not None and not is_whole(folder, record):
+        if not (folder / "evidence.sqlite").exists():
+            raise UsageError(f"{file} is not the file that the run wrote; run the same `bench run` command again")
+        return from_evidence(folder, about)
     try:
         table = read_results(file)
         missing = {*CELL, "image", "source", "value"} - set(table.columns)

@@ -1,42 +1,55 @@
-"""What is kept of one (image, perturbation, localizer): `Evidence`, with the score map condensed into a `Curve`."""
+"""What is kept of one cell, an (image, perturbation, localizer): `Evidence`; and which cell it is: `Cell`."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.metrics import transition_protocols as protocols
-from bench.metrics.statistics.curve import Curve
+from bench.metrics import Observation, measure
+from bench.truth import Truth
 from models.image import ScoreMap
 
 if TYPE_CHECKING:
     from bench.severity import Severity
+
+STATUSES = ("ok", "failed", "not_applicable")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Which (image, perturbation, localizer) a result belongs to, by the names that tables show."""
+
+    model: str
+    test_set: str
+    image: str
+    source: str
+    tampered: bool
+    perturbation: str
+    level: str
+    spec: str
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """Everything that is kept of one localizer on one image at one perturbation.
 
-    status: "ok", "failed" or "not_applicable", the latter two with a reason and without curve and scores.
-    kind: kind of the score map ("probability", "logit", "score"). image_score: the localizer's own image-level score;
-    max_score: the maximum of its map. seconds: wall time of the localizer; peak_mb: memory it added at its peak.
-    psnr (dB, inf for identical), ssim, bytes: measured severity of the perturbation. extras: JSON-able.
+    Attributes:
+        status: "ok", "failed" or "not_applicable", the latter two with a reason and without scores.
+        kind: kind of the score map ("probability", "logit", "score").
+        image_score: the localizer's own image-level score, None where it has none. max_score: the map's maximum.
+        seconds: wall time of the localizer. peak_mb: memory it added at its peak, NaN where not known.
+        psnr (dB, inf for identical), ssim, bytes: measured severity of the perturbation.
+        extras: what else the localizer and the severity say, as JSON holds it.
+        statistics: name of a kept statistic -> its bytes (see `bench.metrics.measure`).
     """
 
-    model: str
-    test_set: str
-    image: str
-    perturbation: str
-    seed: int = 0
     status: str = "ok"
     reason: str = ""
-    tampered: bool = True
-    curve: Curve | None = None
     kind: str = ""
     image_score: float | None = None
     max_score: float | None = None
@@ -46,84 +59,88 @@ class Evidence:
     ssim: float = math.nan
     bytes: int | None = None
     extras: Mapping[str, object] = field(default_factory=dict)
+    statistics: Mapping[str, bytes] = field(default_factory=dict)
 
     def __post_init__(self):
-        if self.status not in ("ok", "failed", "not_applicable"):
-            raise ValueError(f'status must be "ok", "failed" or "not_applicable", got {self.status!r}')
-        if (self.status == "ok") != (self.curve is not None):
-            raise ValueError(f"evidence with status {self.status!r} and {'no ' * (self.curve is None)}curve")
+        if self.status not in STATUSES:
+            raise ValueError(f"status must be one of {', '.join(STATUSES)}, got {self.status!r}")
 
     @classmethod
     def measure(
         cls,
         score: ScoreMap,
-        mask: np.ndarray | None,
+        truth: Truth,
         *,
-        tampered: bool | None = None,
+        tampered: bool,
+        protocols: Iterable[str],
         severity: Severity | None = None,
-        **about,
     ) -> Evidence:
-        """Evidence of a score map.
+        """Evidence of a score map: the statistics that the protocols need, and its scores.
 
-        mask: bool (H, W), True = forged; None, or all False with `tampered` False, for an authentic image. A map of
-            another size is brought to that of the mask.
-        about: the remaining fields (model, test_set, image, perturbation, seconds, ...). Extras of the score map that
-            are not plain numbers, texts or short lists of them (arrays the size of the image) are not kept.
-        Raises ValueError for forged pixels in an image that is said to be authentic.
+        Extras of the score map that are not plain numbers, texts or short lists of them (arrays the size of the
+        image) are not kept. Raises ValueError for forged pixels in an image that is said to be authentic.
         """
-        tampered = mask is not None if tampered is None else tampered
-        mask = np.zeros(score.values.shape, bool) if mask is None else mask
-        if not tampered and mask.any():
-            raise ValueError(
-                f"{about.get('image', 'an image')} is authentic, yet its mask has {mask.sum()} forged pixels"
-            )
-        score = score.resized(*mask.shape)
-        extras = {**_plain_extras(score.extras), **about.pop("extras", {})}
+        statistics = measure(score, truth, tampered, protocols)
         return cls(
-            **about,
-            **_measured(severity),
-            tampered=tampered,
-            curve=Curve.from_scores(score.values, mask, protocols.borders(score.kind)),
             kind=score.kind,
             image_score=None if score.image_score is None else float(score.image_score),
-            max_score=float(score.values.max()),
-            extras=extras,
-        )
+            max_score=float(score.resized(*truth.shape).values.max()),
+            extras=_plain(score.extras),
+            statistics=statistics,
+        ).perturbed_by(severity)
+
+    def perturbed_by(self, severity: Severity | None) -> Evidence:
+        """The same with the measured severity of the perturbation."""
+        if severity is None:
+            return self
+        measured = vars(severity).copy()
+        columns = {name: measured.pop(name) for name in ("psnr", "ssim", "bytes")}
+        extras = {**self.extras, "severity": _plain(measured)} if measured else self.extras
+        return replace(self, **columns, extras=extras)
+
+    def observation(self, tampered: bool) -> Observation:
+        """What protocols compute metrics from; of evidence with status "ok"."""
+        return Observation(tampered, self.kind, self.image_score, self.max_score, self.statistics)
+
+    def to_row(self) -> tuple:
+        """One plain value (text, number, None) per name of COLUMNS."""
+        values = {name: getattr(self, name) for name in COLUMNS}
+        values["extras"] = json.dumps(_plain(self.extras), sort_keys=True, allow_nan=False)
+        plain = {n: None if isinstance(v, float) and math.isnan(v) else v for n, v in values.items()}
+        return tuple(plain[name] for name in COLUMNS)
 
     @classmethod
-    def unscored(cls, status: str, reason: str, *, severity: Severity | None = None, **about) -> Evidence:
-        """Evidence that there is no score map: status "failed" or "not_applicable", and why."""
-        return cls(status=status, reason=reason, **about, **_measured(severity))
-
-    def to_row(self) -> dict[str, object]:
-        """A flat dict of str, int, float, bytes and None, one entry a field, for one row of a database."""
-        row = {f.name: getattr(self, f.name) for f in fields(self)}
-        row["tampered"] = int(self.tampered)
-        row["curve"] = None if self.curve is None else self.curve.to_bytes()
-        row["extras"] = json.dumps(dict(self.extras), sort_keys=True)
-        return row
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, object]) -> Evidence:
-        """The evidence that `to_row` wrote; further columns of the row are ignored."""
-        values = {f.name: row[f.name] for f in fields(cls)}
-        for name in ("seconds", "peak_mb", "psnr", "ssim"):  # SQLite stores NaN as NULL
+    def from_row(cls, row: Iterable, statistics: Mapping[str, bytes]) -> Evidence:
+        """The evidence that `to_row` wrote."""
+        values = dict(zip(COLUMNS, row, strict=True))
+        for name in ("seconds", "peak_mb", "psnr", "ssim"):
             values[name] = math.nan if values[name] is None else values[name]
-        values["tampered"] = bool(values["tampered"])
-        values["curve"] = None if values["curve"] is None else Curve.from_bytes(values["curve"])
         values["extras"] = json.loads(values["extras"])
-        return cls(**values)
+        return cls(**values, statistics=statistics)
 
 
-def _measured(severity: Severity | None) -> dict[str, object]:
-    return {} if severity is None else {"psnr": severity.psnr, "ssim": severity.ssim, "bytes": severity.bytes}
+COLUMNS = tuple(f.name for f in fields(Evidence) if f.name != "statistics")
 
 
-def _plain_extras(extras: Mapping[str, object]) -> dict[str, object]:
+def _plain(extras: Mapping[str, object]) -> dict[str, object]:
+    """What JSON can hold of a localizer's extras: numbers, texts and short lists; NaN and infinity become None."""
     plain = {}
     for name, value in extras.items():
-        value = value.tolist() if isinstance(value, np.generic) else value
-        items = value if isinstance(value, list | tuple) and len(value) <= 64 else [value]
-        if all(item is None or isinstance(item, str | bool | int | float) for item in items):
-            plain[name] = list(value) if isinstance(value, tuple) else value
+        value = value.tolist() if isinstance(value, np.generic | np.ndarray) and np.size(value) <= 64 else value
+        if isinstance(value, Mapping):
+            plain[str(name)] = _plain(value)
+        elif isinstance(value, list | tuple):
+            if len(value) <= 64 and all(map(_is_plain, value)):
+                plain[str(name)] = [_finite(item) for item in value]
+        elif _is_plain(value):
+            plain[str(name)] = _finite(value)
     return plain
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, str | bool | int | float | np.generic)
+
+
+def _finite(value: object) -> object:
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

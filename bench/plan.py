@@ -1,34 +1,64 @@
 """The grid as data: which cells a request is about, under which key each is stored, and the jobs to measure them.
 
-A cell is one (image, perturbation, localizer). Its key is a digest of everything its result depends on: the
-localizer's identity (settings, weights, source), the bytes of image and mask and the mask rule, the
-perturbation with its parameters and seed, and the harness's own measuring code. The test set's fingerprint
-enters image by image, so that adding images to a set leaves the measured ones valid.
+A cell is one (image, perturbation, localizer). The key of its score map is one hash over the digests of everything
+that the map depends on (`bench.identity`): the localizer, the image's bytes and the code that decodes them, the
+perturbation with the code of its steps, the seed and the names from which random numbers are drawn. The statistics of
+the map depend on the ground truth and on the code of view and statistic besides; they are stored beside it under the
+digests of these. So whatever is added to the suite, what is measured stays.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import groupby
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from bench.data import Sample, TestSet
+from bench.evidence import Cell
+from bench.identity import code_digest, file_digest
+from bench.metrics import kept
 from bench.perturb import Perturbation
-from bench.provenance import code_digest
 
 if TYPE_CHECKING:
     import torch
 
+READER = "models.image:read_image"
+SEVERITY = "bench.severity:severity"
+
+
+@dataclass(frozen=True)
+class Component:
+    """One of the things that a result depends on. parts: name -> digest of what it consists of, for `--explain`."""
+
+    digest: bytes
+    parts: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @classmethod
+    def of(cls, parts: Mapping[str, str]) -> Component:
+        """The component that consists of these parts."""
+        text = json.dumps(sorted(parts.items()))
+        return cls(hashlib.sha256(text.encode()).digest(), parts)
+
 
 @dataclass(frozen=True)
 class PlannedModel:
-    """A localizer that can run: how it is called in tables, how workers build it, what its results depend on, and
-    the data sets that it was trained on.
+    """A localizer that can run.
 
-    request, weights and settings: what `models.build` takes.
+    Attributes:
+        name: as tables call it. request, weights, settings: what `models.build` takes.
+        identity: digest of what its results depend on. parts: what that consists of.
+        environment: versions of what it imports; not part of the identity.
+        network: whether it holds weights, so that a worker keeps one at a time.
+        trained_on: the data sets that it was trained on.
+        seconds: what it takes per image, as far as known; the slowest is started first.
     """
 
     name: str
@@ -38,102 +68,172 @@ class PlannedModel:
     network: bool
     trained_on: tuple[str, ...] = ()
     settings: tuple[tuple[str, object], ...] = ()
+    parts: Mapping[str, str] = field(default_factory=dict, compare=False, hash=False)
+    environment: Mapping[str, str] = field(default_factory=dict, compare=False, hash=False)
+
+
+@dataclass(frozen=True)
+class PlannedImage:
+    """One image of the grid with what the results on it depend on: its file for the map, its truth for the scores."""
+
+    test_set: TestSet
+    sample: Sample
+    component: Component
+    truth: Component
 
 
 @dataclass(frozen=True)
 class Place:
-    """What one job covers: an image, for one group of localizers."""
+    """What one job covers: an image, for one group of localizers. Both are numbers in the plan."""
 
     group: int
-    test_set: str
-    image: str
+    image: int
+
+
+@dataclass(frozen=True)
+class Todo:
+    """One cell to be measured."""
+
+    key: bytes
+    model: str
+    perturbation: Perturbation
 
 
 @dataclass(frozen=True)
 class Job:
     """One image with every missing cell of a group of localizers: the unit of work, resume and commit.
 
-    test_set holds this one sample only. todo: per perturbation the (key, model name) pairs to measure.
+    Attributes:
+        test_set: holds this one sample only.
+        file_digest, fingerprint: of the image's file, and of all files and the mask rule, as the plan saw them.
+        planner: process number of the planner, so that a worker process knows itself.
     """
 
     place: Place
     test_set: TestSet
     sample: Sample
+    file_digest: str
+    fingerprint: str
     models: tuple[PlannedModel, ...]
-    todo: tuple[tuple[Perturbation, tuple[tuple[str, str], ...]], ...]
+    todo: tuple[Todo, ...]
+    protocols: tuple[str, ...]
     seed: int
     device: torch.device
+    planner: int
 
-    @property
-    def cells(self) -> list[tuple[str, str, Perturbation]]:
-        """(key, model, perturbation) of each cell."""
-        return [(key, model, perturbation) for perturbation, pairs in self.todo for key, model in pairs]
+    def levels(self) -> Iterator[tuple[Perturbation, tuple[Todo, ...]]]:
+        """The cells by perturbation, so that each is applied once."""
+        for perturbation, cells in groupby(self.todo, key=lambda cell: cell.perturbation):
+            yield perturbation, tuple(cells)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The grid of one request. Nothing is held per cell, so that memory does not grow with it."""
+    """The grid of one request. Nothing is held per cell, so that memory does not grow with it.
+
+    limit: how many images of each test set were asked for, None for all; it is part of what a run folder holds.
+    """
 
     models: Sequence[PlannedModel]
     test_sets: Sequence[TestSet]
     perturbations: Sequence[Perturbation]
     seed: int
     device: torch.device
+    protocols: tuple[str, ...] = ("native",)
+    limit: int | None = None
 
     @cached_property
-    def groups(self) -> list[tuple[PlannedModel, ...]]:
-        """The localizers that share jobs: all weight-free ones together, each network alone.
+    def groups(self) -> list[tuple[int, ...]]:
+        """The numbers of the localizers that share jobs: each network alone, all others together.
 
         Weight-free methods share a job because the perturbed image is then made once for all of them; networks
-        stay apart so that a worker holds one set of weights at a time.
+        stay apart so that a worker holds one set of weights at a time. Networks are slower, so they go first.
         """
-        free = tuple(m for m in self.models if not m.network)
-        return [*([free] if free else []), *((m,) for m in self.models if m.network)]
-
-    def cells(self) -> Iterator[dict]:
-        """Every cell of the grid as a row of the store's table `asked`."""
-        group_of = {model.name: number for number, group in enumerate(self.groups) for model in group}
-        position = 0
-        for test_set in self.test_sets:
-            for sample in test_set.samples:
-                fingerprint = test_set.fingerprint(sample)
-                for model in self.models:
-                    for perturbation in self.perturbations:
-                        yield {
-                            "key": cell_key(model, fingerprint, sample, perturbation, self.seed),
-                            "model": model.name,
-                            "test_set": test_set.name,
-                            "image": sample.id,
-                            "source": sample.source or sample.id,
-                            "tampered": sample.tampered,
-                            "family": perturbation.family,
-                            "level": perturbation.level,
-                            "spec": perturbation.spec,
-                            "job": group_of[model.name],
-                            "position": position,
-                        }
-                        position += 1
-
-    def job(self, place: Place, missing: Iterable[tuple[str, str, str]]) -> Job:
-        """The job that measures these (key, model, spec) cells of a place."""
-        test_set, sample = self._samples[place.test_set, place.image]
-        todo: dict[str, list[tuple[str, str]]] = {}
-        for key, model, spec in missing:
-            todo.setdefault(spec, []).append((key, model))
-        by_spec = {p.spec: p for p in self.perturbations}
-        return Job(
-            place,
-            dataclasses.replace(test_set, samples=[sample], defects=[]),
-            sample,
-            self.groups[place.group],
-            tuple((by_spec[spec], tuple(pairs)) for spec, pairs in todo.items()),
-            self.seed,
-            self.device,
-        )
+        free = tuple(i for i, m in enumerate(self.models) if not m.network)
+        return [*((i,) for i, m in enumerate(self.models) if m.network), *([free] if free else [])]
 
     @cached_property
-    def _samples(self) -> dict[tuple[str, str], tuple[TestSet, Sample]]:
-        return {(t.name, s.id): (t, s) for t in self.test_sets for s in t.samples}
+    def group_of(self) -> np.ndarray:
+        """Group number of each localizer."""
+        found = np.empty(len(self.models), np.int32)
+        for number, members in enumerate(self.groups):
+            found[list(members)] = number
+        return found
+
+    @cached_property
+    def images(self) -> list[PlannedImage]:
+        """Every image of every set, in order."""
+        reader = {f"code {n}": d for n, d in code_digest(READER).definitions.items()}
+        found = []
+        for test_set in self.test_sets:
+            rule = {f"code {n}": d for n, d in code_digest(*test_set.reader_modules).definitions.items()}
+            for sample in test_set.samples:
+                names = {"test set": sample.test_set, "image": sample.id, "seed": str(self.seed)}
+                file = {"file": file_digest(sample.image)}
+                truth = {"files and mask rule": test_set.fingerprint(sample)}
+                found.append(
+                    PlannedImage(
+                        test_set, sample, Component.of({**names, **file, **reader}), Component.of({**truth, **rule})
+                    )
+                )
+        return found
+
+    @cached_property
+    def levels(self) -> list[Component]:
+        """What each perturbation depends on."""
+        severity = {f"code {n}": d for n, d in code_digest(SEVERITY).definitions.items()}
+        found = []
+        for perturbation in self.perturbations:
+            code = code_digest(*perturbation.modules).definitions if perturbation.modules else {}
+            steps = {f"code {n}": d for n, d in code.items()}
+            found.append(Component.of({"spec": perturbation.spec, **severity, **steps}))
+        return found
+
+    @cached_property
+    def kept(self) -> dict[str, Component]:
+        """Name of each statistic that the protocols need -> what it depends on besides map and ground truth."""
+        found = {}
+        for name, modules in kept(self.protocols).items():
+            code = code_digest(*modules).definitions
+            found[name] = Component.of({"name": name, **{f"code {n}": d for n, d in code.items()}})
+        return found
+
+    def keys(self, image: int) -> Iterator[tuple[int, int, bytes]]:
+        """(localizer, perturbation, key) of every cell of an image."""
+        middle = self.images[image].component.digest
+        for model, front in enumerate(self._fronts):
+            for level, back in enumerate(self.levels):
+                yield model, level, hashlib.sha256(front + middle + back.digest).digest()[:16]
+
+    @cached_property
+    def _fronts(self) -> list[bytes]:
+        return [hashlib.sha256(model.identity.encode()).digest() for model in self.models]
+
+    def cell(self, image: int, model: int, level: int) -> Cell:
+        """The names of a cell."""
+        sample, perturbation = self.images[image].sample, self.perturbations[level]
+        return Cell(
+            self.models[model].name, sample.test_set, sample.id, sample.source or sample.id, sample.tampered,
+            perturbation.family, perturbation.level, perturbation.spec,
+        )  # fmt: skip
+
+    def job(self, place: Place, missing: Iterable[tuple[int, int, bytes]]) -> Job:
+        """The job that measures these (localizer, perturbation, key) cells of a place."""
+        planned = self.images[place.image]
+        ordered = sorted(missing, key=lambda cell: (cell[1], cell[0]))
+        return Job(
+            place,
+            dataclasses.replace(planned.test_set, samples=[planned.sample], defects=[]),
+            planned.sample,
+            planned.component.parts["file"],
+            planned.truth.parts["files and mask rule"],
+            tuple(self.models[i] for i in self.groups[place.group]),
+            tuple(Todo(key, self.models[model].name, self.perturbations[level]) for model, level, key in ordered),
+            self.protocols,
+            self.seed,
+            self.device,
+            os.getpid(),
+        )
 
 
 def limited(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
@@ -141,10 +241,3 @@ def limited(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
     if limit is None or limit >= len(samples):
         return list(samples)
     return [samples[i * len(samples) // limit] for i in range(limit)]
-
-
-def cell_key(model: PlannedModel, fingerprint: str, sample: Sample, perturbation: Perturbation, seed: int) -> str:
-    """SHA-256 that names a cell's result. Name and seed enter because random perturbations are drawn from them."""
-    parts = (code_digest(), model.name, model.identity, fingerprint)
-    coordinates = (sample.test_set, sample.id, perturbation.spec, str(seed))
-    return hashlib.sha256("\n".join(parts + coordinates).encode()).hexdigest()

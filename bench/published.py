@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.data.cards import load_all
-from bench.metrics.transition_protocols import PROTOCOLS
+from bench.metrics import PROTOCOLS
 
 TABLE = Path(__file__).with_name("published.csv")
 SOURCES = Path(__file__).with_name("published_sources.toml")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from bench.published import of_test_set, records
-from bench.results import read_results
+from bench.results import OWN_MEAN, read, read_about
 from bench.store import Store
 from bench.summary import summarize
 from bench.usage import UsageError
@@ -20,17 +19,6 @@ def latest_run(root: Path = Path("runs")) -> Path:
     return found[-1].parent
 
 
-def read_about(folder: Path) -> dict:
-    """A run folder's run.json. Raises UsageError for a folder that holds none, or a damaged one."""
-    file = folder / "run.json"
-    try:
-        return json.loads(file.read_text())
-    except FileNotFoundError as error:
-        raise UsageError(f"{folder} is not a run folder (no run.json); make one with `python -m bench run`") from error
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{file} is damaged ({error}); run the same `bench run` again to rewrite it") from error
-
-
 def contaminated(about: dict) -> set[tuple[str, str]]:
     """(model, test set) pairs where the localizer was trained on images of that set."""
     return {(m["name"], t["name"]) for m in about["models"] for t in about["test_sets"] if t["name"] in m["trained_on"]}
@@ -40,20 +28,18 @@ def run_view(folder: Path, store: Store):
     import reports
 
     about = read_about(folder)
-    if not (folder / "results.csv").exists():
-        raise UsageError(f"{folder} was never finished; run the same `bench run` command again, it resumes")
-    results, cells = read_results(folder / "results.csv", compact=True), store.cells()
+    results, cells = read(folder, compact=True), store.cells()
     names = [model["name"] for model in about["models"] if model["status"] == "run"]
     sets = [test_set["name"] for test_set in about["test_sets"]]
     return reports.RunView(
         label=folder.resolve().name,
         about=about,
         summary=summarize(results, cells, contaminated(about)),
-        results=results,
+        results=results[results["image"] != OWN_MEAN],
         cells=cells,
         models=about["models"],
         test_sets=about["test_sets"],
         protocols=about["protocols"],
-        thumbnail=store.thumbnail,
+        thumbnail=lambda what, key: store.thumbnail(what, tuple(key.split("|")) if what in ("photo", "truth") else key),
         published=[record for name in sets for record in records(of_test_set(name), name, names)],
     )

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 import models
 from bench import plan
+from bench.identity import IdentityError, identify, unrepeatable
 from bench.usage import UsageError, suggest
 
 if TYPE_CHECKING:
@@ -85,9 +86,11 @@ def requested_models(names: str | Sequence[str], weights: Iterable[str] = ()) ->
 
 
 def plan_models(
-    wanted: Sequence[Requested], device: torch.device
+    wanted: Sequence[Requested], device: torch.device, fresh: bool = False
 ) -> tuple[list[plan.PlannedModel], dict[str, Unusable]]:
     """Build each localizer once to learn what its results depend on.
+
+    fresh: measured anew each time, so that what a localizer holds need not be digestible.
 
     Those that cannot be built are returned by label with the reason, whatever their constructors do; what they print
     goes to standard error.
@@ -97,7 +100,7 @@ def plan_models(
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 built = models.build(each.name, weights=each.weights, device=device, **dict(each.settings))
-                planned.append(_planned(each, built))
+                planned.append(_planned(each, built, device, fresh))
         except models.WeightsMissing as error:
             unusable[each.label] = Unusable("skipped" if each.weights is None else "failed", str(error))
         except (Exception, SystemExit) as error:
@@ -105,11 +108,19 @@ def plan_models(
     return planned, unusable
 
 
-def _planned(each: Requested, built: models.Localizer) -> plan.PlannedModel:
+def _planned(each: Requested, built: models.Localizer, device: torch.device, fresh: bool) -> plan.PlannedModel:
     seen = built.card.trained_on if built.trained_on is None else built.trained_on
+    try:
+        found = identify(built, each.weights)
+    except IdentityError:
+        if not fresh:
+            raise
+        found = unrepeatable()
+    environment = {**found.environment, "device": device.type}
     return plan.PlannedModel(
-        each.label, each.name, built.identity(), each.weights, built.is_network(), seen, each.settings
-    )
+        each.label, each.name, found.digest, each.weights, built.is_network(), seen, each.settings, found.parts,
+        environment,
+    )  # fmt: skip
 
 
 def reason(error: BaseException) -> str:

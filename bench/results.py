@@ -1,42 +1,225 @@
-"""From a run folder's evidence to the tidy results table on disk, and back."""
+"""From a run folder's evidence to the tidy results table on disk, and back: `read(RUN)`.
+
+The table is `results.csv` for small runs and `results.parquet` for large ones. Its name, number of rows and SHA-256
+stand in run.json, and whoever reads it checks them: a table that was cut or edited is made again from the evidence
+by the next `bench run` or `bench rescore`, never taken for the run's result.
+"""
 
 from __future__ import annotations
 
-import os
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from bench.metrics.transition_protocols import PROTOCOLS
+from bench.evidence import Cell, Evidence
+from bench.files import atomic
+from bench.metrics import NotKept, Protocol, SetTotals, find, image_metrics
 from bench.store import Store
-from bench.summary import results_table
+from bench.usage import UsageError
+
+WHOLE_SET = "*"  # the image of a value that stands for the whole test set
+OWN_MEAN = "**"  # the image of a mean over images by the protocol's own rule
+COLUMNS = [
+    *("model", "test_set", "image", "source", "tampered", "perturbation", "level", "spec", "seed"),
+    *("protocol", "metric", "value"),
+]
+TEXTS = [name for name in COLUMNS if name not in ("tampered", "seed", "value")]
+CSV, PARQUET = "results.csv", "results.parquet"
+ROWS_OF_CSV = 1_000_000  # larger tables are written as Parquet
+log = logging.getLogger(__name__)
 
 
-def write_results(store: Store, path: Path) -> None:
-    """Write `results.csv`, one model and test set at a time, so that memory does not grow with the run."""
-    sources = _sources(store)
-    temporary = path.with_suffix(".csv.part")
-    with open(temporary, "w", newline="") as file:
-        header = True
-        for model, test_set in store.groups():
-            table = results_table(store.evidence(model, test_set), sources, PROTOCOLS.values())
-            table.to_csv(file, index=False, header=header, float_format="%.9g")
-            header = False
-    os.replace(temporary, path)
+class ResultsError(UsageError):
+    """A results table that is absent, unfinished or not what the run wrote; the message says what to do."""
 
 
-def read_results(path: Path, *, compact: bool = False) -> pd.DataFrame:
-    """The tidy table of a run folder's `results.csv`; ids and levels stay text.
+def results_table(
+    evidences: Iterable[tuple[Cell, Evidence]], protocols: Iterable[str | Protocol], seed: int = 0
+) -> pd.DataFrame:
+    """The tidy results table: one row per metric of an image, and per metric of a whole set (image "*").
 
-    compact: text columns as categories, which takes a twentieth of the memory (3 million rows: 90 MB).
+    Args:
+        evidences: in any order, of any number of localizers, sets and perturbations; read once.
+        protocols: those whose statistics were kept. Of a cell whose statistics were not, there is no row.
+        seed: of the run.
+
+    Returns:
+        Columns: model, test_set, image, source, tampered, perturbation (family), level, spec, seed, protocol, metric,
+        value. An image that a protocol does not count has no row under it; undefined values are NaN. Image "*" is
+        the whole set: metrics that have one value per set. Image "**" is the mean over images by the protocol's own
+        rule, of protocols whose mean is not that of the defined values. So the table holds what `evaluate_set` gives.
     """
-    text = {
-        name: "category" if compact else str
-        for name in ["model", "test_set", "image", "source", "perturbation", "level", "spec", "protocol", "metric"]
-    }
-    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"value": [""]})
+    protocols = [find(protocol) for protocol in protocols]
+    rows: list[tuple] = []
+    totals: dict[tuple, SetTotals] = {}
+    for cell, evidence in evidences:
+        if evidence.status != "ok":
+            continue
+        observation = evidence.observation(cell.tampered)
+        condition = (cell.perturbation, cell.level, cell.spec, seed)
+        front = (cell.model, cell.test_set, cell.image, cell.source, cell.tampered, *condition)
+        for protocol in protocols:
+            key = (cell.model, cell.test_set, condition, protocol.name)
+            if key not in totals:
+                totals[key] = SetTotals(protocol)
+            try:
+                metrics = image_metrics(observation, protocol)
+                totals[key].add(observation)
+            except NotKept:
+                continue
+            if metrics:
+                rows += [(*front, protocol.name, name, metrics[name]) for name in protocol.metrics]
+    for (model, test_set, condition, name), total in totals.items():
+        if total.n_tampered + total.n_authentic:
+            tampered, values = total.n_tampered > 0, total.metrics()
+            front = (model, test_set, WHOLE_SET, WHOLE_SET, tampered, *condition, name)
+            rows += [(*front, metric, values[metric]) for metric in total.protocol.set_metrics]
+            if total.protocol.average != "nanmean":
+                front = (model, test_set, OWN_MEAN, OWN_MEAN, tampered, *condition, name)
+                rows += [(*front, metric, value) for metric, value in total.means().items()]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return table.astype({"seed": np.int64, "value": np.float64, "tampered": bool})
 
 
-def _sources(store: Store) -> dict[tuple[str, str], str]:
-    query = "select distinct test_set, image, source from asked"
-    return {(test_set, image): source for test_set, image, source in store.connection.execute(query)}
+def write_results(store: Store, folder: Path, protocols: Sequence[str], seed: int) -> dict:
+    """Write the results table, one localizer and test set at a time, so that memory does not grow with the run.
+
+    Returns the record that run.json keeps of it: file, rows, sha256.
+    """
+    tables = (results_table(store.evidence(*group), protocols, seed) for group in store.groups())
+    tables = (table for table in tables if len(table))
+    cells = store.asked()
+    metrics = sum(len(find(protocol).metrics) for protocol in protocols)
+    file = folder / (PARQUET if cells * metrics > ROWS_OF_CSV else CSV)
+    rows = _write_parquet(file, tables) if file.name == PARQUET else _write_csv(file, tables)
+    (folder / (CSV if file.name == PARQUET else PARQUET)).unlink(missing_ok=True)
+    return {"file": file.name, "rows": rows, "sha256": _digest(file)}
+
+
+def read(run: str | Path, *, compact: bool = False) -> pd.DataFrame:
+    """The tidy results table of a run folder (see `results_table`); ids and levels stay text.
+
+    A table that is not the one that the run wrote is not taken: the evidence gives the right one.
+
+    Args:
+        run: the run folder.
+        compact: text columns as categories, which takes a twentieth of the memory (3 million rows: 90 MB).
+
+    Raises:
+        ResultsError: the folder holds no finished run.
+    """
+    folder = Path(run)
+    about = read_about(folder)
+    record = about.get("results")
+    if not about.get("finished"):
+        raise ResultsError(f"{folder} was never finished; run the same `bench run` command again, it resumes")
+    if is_whole(folder, record):
+        return read_results(folder / record["file"], compact=compact)
+    log.warning("%s: its results table was cut, edited or removed; the evidence is read instead", folder)
+    table = from_evidence(folder, about)
+    return table.astype(dict.fromkeys(TEXTS, "category")) if compact else table
+
+
+def from_evidence(folder: Path, about: Mapping) -> pd.DataFrame:
+    """The table of a run folder, made again from its evidence; nothing is written."""
+    with Store(folder) as store:
+        protocols = [entry["name"] for entry in about["protocols"]]
+        tables = [results_table(store.evidence(*g), protocols, about["request"]["seed"]) for g in store.groups()]
+    tables = [table for table in tables if len(table)]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
+
+
+def read_results(file: Path, *, compact: bool = False) -> pd.DataFrame:
+    """The table in a file, unchecked; see `read`."""
+    if file.suffix == ".parquet":
+        table = pd.read_parquet(file)
+        return table if compact else table.astype(dict.fromkeys(TEXTS, str))
+    kinds = dict.fromkeys(TEXTS, "category" if compact else str)
+    table = pd.read_csv(file, dtype=kinds, keep_default_na=False, na_values={"value": [""]})
+    for name in TEXTS:
+        table[name] = _unguarded(table[name])
+    return table
+
+
+def is_whole(folder: Path, record: dict | None) -> bool:
+    """Whether the table that a record describes is there, unchanged."""
+    file = folder / str((record or {}).get("file", CSV))
+    return bool(record) and file.is_file() and _digest(file) == record.get("sha256")
+
+
+def read_about(folder: Path) -> dict:
+    """A run folder's run.json. Raises ResultsError for a folder that holds none, or a damaged one."""
+    file = folder / "run.json"
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ResultsError(
+            f"{folder} is not a run folder (no run.json); make one with `python -m bench run`"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"{file} is damaged ({error}); run the same `bench run` again to rewrite it") from error
+    if not isinstance(about, dict) or not all(
+        isinstance(about.get(name), list) for name in ("models", "test_sets", "protocols")
+    ):
+        raise ResultsError(f"{file} is not what `bench run` writes; run the same `bench run` again to rewrite it")
+    return about
+
+
+def _write_csv(path: Path, tables: Iterator[pd.DataFrame]) -> int:
+    rows = 0
+    with atomic(path, "w", newline="", encoding="utf-8") as file:
+        pd.DataFrame(columns=COLUMNS).to_csv(file, index=False)
+        for table in tables:
+            texts = table[TEXTS].apply(lambda column: column.map(_guarded))
+            # every text is quoted, so that a carriage return in a name is not the end of a row
+            table.assign(**texts).to_csv(
+                file, index=False, header=False, float_format="%.9g", quoting=2, lineterminator="\n"
+            )
+            rows += len(table)
+    return rows
+
+
+def _write_parquet(path: Path, tables: Iterator[pd.DataFrame]) -> int:
+    import pyarrow
+    import pyarrow.parquet
+
+    rows, writer = 0, None
+    with atomic(path) as file:
+        for table in tables:
+            made = pyarrow.Table.from_pandas(table.astype(dict.fromkeys(TEXTS, "category")), preserve_index=False)
+            if writer is None:
+                writer = pyarrow.parquet.ParquetWriter(file, made.schema, compression="zstd")
+            writer.write_table(made)
+            rows += len(table)
+        if writer is not None:
+            writer.close()
+    return rows
+
+
+def _guarded(text: str) -> str:
+    """A text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "'") and not _is_number(text) else text
+
+
+def _unguarded(column: pd.Series) -> pd.Series:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column.cat.rename_categories([text.removeprefix("'") for text in column.cat.categories])
+    return column.str.removeprefix("'")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _digest(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

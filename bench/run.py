@@ -1,72 +1,159 @@
-"""Run localizers over test sets and perturbations.
-
-A run folder can be continued: a cell that is already measured with the same weights, settings, data, seed and
-code is never measured again, so the same command resumes after a crash and adds what is missing after a change.
-
-Networks that see photos at their own size take tiles where a photo does not fit into a worker's share of the free
-memory, or fail on it where tiles would give something else; BENCH_MEMORY_GB sets another share. How each photo was
-seen is kept with its result.
-"""
+"""Carrying out a request: measure what a run folder lacks, and write its run.json and results table."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
+import logging
 import os
 import sys
 import time
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+
+import numpy as np
 
 from bench import __version__, plan, provenance
 from bench.data import TestSet
-from bench.metrics.transition_protocols import PROTOCOLS
-from bench.results import write_results
+from bench.files import write_atomic
+from bench.metrics import METRICS, PROTOCOLS, find
+from bench.perturb import describe
+from bench.results import is_whole, write_results
 from bench.runner import Tally, run_plan
 from bench.store import Store
 from models.memory import shared_among
 
 DEFAULT_OUT = Path("runs/default")
+IN_PROCESS_BELOW = 64  # cells: starting worker processes would take longer than measuring these
+log = logging.getLogger(__name__)
 
 
 def carry_out(
-    grid: plan.Plan, out: Path, request: dict, records: list[dict], *, workers: int | None, backend: str
+    grid: plan.Plan,
+    out: Path,
+    request: dict,
+    records: list[dict],
+    *,
+    workers: int | None,
+    backend: str,
+    only: bool = False,
+    fresh: bool = False,
+    accept: Collection[str] = (),
+    explain: bool = False,
 ) -> tuple[dict, list[str]]:
-    """Measure what the run folder `out` lacks of a grid; write its run.json and results.csv.
+    """Measure what the run folder `out` lacks of a grid; write its run.json and results table.
 
-    request: what was asked for, in words. records: one a localizer that was asked for, as in `model_record`.
-    workers: None takes the cores, or 1 on a GPU. Returns the content of run.json, and the failures, a line each.
+    Args:
+        grid: the request.
+        out: the run folder; the cells are added to what it holds.
+        request: what was asked for, in words.
+        records: one per localizer that was asked for, as in `bench.request.model_record`.
+        workers: None takes the cores, or 1 on a GPU.
+        backend: see `bench.runner.BACKENDS`.
+        only: hold the cells of this request alone.
+        fresh: measure all of them, whatever is stored.
+        accept: distributions (or "device") in whose version a stored result may differ.
+        explain: say why the first missing cell is not taken from the store.
+
+    Returns:
+        The content of run.json, and the failures, a line each.
     """
+    out = out.resolve()  # a localizer may change the working folder
     started, clock = provenance.now(), time.perf_counter()
-    workers = workers or (1 if grid.device.type == "cuda" else os.cpu_count() or 1)
-    with Store(out, writing=True) as store, _shared_memory(grid, workers) as memory_gb:
-        store.ask(grid.cells())
-        reused = sum(n for status, n in store.counts().items() if status != "failed")
-        about = {
-            "format": 1,
-            "suite": __version__,
-            "request": {
-                **request, "seed": grid.seed, "device": str(grid.device), "backend": backend, "workers": workers,
-                "memory_gb": memory_gb,
-            },
-            "started": started,
-            "revision": provenance.revision(),
-            "versions": provenance.versions(),
-            "machine": provenance.machine(),
-            "models": records,
-            "test_sets": [_test_set_record(t) for t in grid.test_sets],
-            "protocols": [_protocol_record(p) for p in PROTOCOLS.values()],
+    with Store(out, writing=True) as store:
+        before = _read_json(out / "run.json")
+        if not only:
+            earlier = [p["name"] for p in before.get("protocols", ()) if p.get("name") in PROTOCOLS]
+            grid = dataclasses.replace(grid, protocols=tuple(dict.fromkeys([*earlier, *grid.protocols])))
+        for remark in store.ask(grid, only=only):
+            log.warning(remark)
+        missing = store.everything() if fresh else store.missing(accept)
+        if explain:
+            log.warning(store.explain(missing))
+        workers = workers or _workers(grid, len(missing))
+        with _shared_memory(grid, workers) as memory_gb:
+            about = {
+                "format": 2,
+                "suite": __version__,
+                "request": {
+                    **request, "seed": grid.seed, "device": str(grid.device), "backend": backend, "workers": workers,
+                    "memory_gb": memory_gb,
+                },
+                "started": started,
+                "revision": provenance.revision(),
+                "versions": provenance.versions(),
+                "machine": provenance.machine(),
+                **_held(store, grid, records, {} if only else before),
+                "metrics": [_metric_record(m) for m in METRICS.values()],
+                "protocols": [_protocol_record(name) for name in grid.protocols],
+            }  # fmt: skip
+            measured = before.get("seconds") if isinstance(before.get("seconds"), dict) else None
+            _write_json(out / "run.json", {**about, "finished": None, "seconds": measured})
+            tally = _measure(grid, store, missing, workers, backend)
+        while damaged := store.drop_damaged() if _to_be_written(out, before, len(missing)) else 0:
+            log.warning("%d stored cells were damaged and are measured again", damaged)
+            missing = store.missing(accept)
+            tally = _measure(grid, store, missing, workers, backend)
+        about["cells"] = {
+            "asked": store.asked(), "reused": store.asked() - len(missing), "computed": len(missing), **store.counts(),
         }  # fmt: skip
-        measured = _measured_seconds(out / "run.json")
-        _write_json(out / "run.json", {**about, "finished": None, "seconds": measured})
-        tally = _measure(grid, store, store.asked() - reused, workers, backend)
         about["finished"] = provenance.now()
-        about["cells"] = {"asked": store.asked(), "reused": reused, **store.counts()}
         about["seconds"] = {"wall": round(time.perf_counter() - clock, 2), **_timing(tally)}
-        write_results(store, out / "results.csv")
-        kept = {"seconds": measured} if measured and not tally.localizers else {}  # what measuring took, not reusing
+        kept = {"seconds": measured} if measured and not len(missing) else {}  # what measuring took, not reusing
+        if len(missing) or not _unchanged(out, before, about):
+            about["results"] = write_results(store, out, grid.protocols, grid.seed)
+        else:
+            about["results"] = before["results"]
         _write_json(out / "run.json", {**about, **kept})
         failures = [f"  {count} x {model}: {reason}" for count, model, reason in store.failures()]
     return about, failures
+
+
+def _to_be_written(out: Path, before: Mapping, computed: int) -> bool:
+    return bool(computed) or not is_whole(out, before.get("results"))
+
+
+def _unchanged(out: Path, before: Mapping, about: Mapping) -> bool:
+    """Whether the table on disk is that of these very cells and protocols."""
+    names = ("asked", "ok", "failed", "not_applicable")
+    same = all(before.get("cells", {}).get(n) == about["cells"].get(n) for n in names)
+    same = same and all(_listed(before, n) == _listed(about, n) for n in ("models", "test_sets", "protocols"))
+    return same and bool(before.get("finished")) and is_whole(out, before.get("results"))
+
+
+def _listed(about: Mapping, name: str) -> list:
+    keys = ("name", "identity", "digest", "version", "status")
+    return [{k: entry.get(k) for k in keys} for entry in about.get(name, ()) if isinstance(entry, Mapping)]
+
+
+def _held(store: Store, grid: plan.Plan, records: list[dict], before: Mapping) -> dict:
+    """Records of all localizers and test sets that the folder holds, those of earlier requests among them."""
+    models, sets = {g[0] for g in store.groups()}, {g[1] for g in store.groups()}
+    sets_now = [_test_set_record(t) for t in grid.test_sets]
+    specs = [perturbation.spec for perturbation in grid.perturbations]
+    return {
+        "models": _merged(before.get("models", ()), records, models),
+        "test_sets": _merged(before.get("test_sets", ()), sets_now, sets),
+        "perturbations": _families(specs + list(before.get("request", {}).get("specs", ()))),
+    }
+
+
+def _merged(before: Collection[Mapping], now: list[dict], held: Collection[str]) -> list[dict]:
+    names = {record["name"] for record in now}
+    return [dict(r) for r in before if r.get("name") in held and r["name"] not in names] + now
+
+
+def _families(specs: Collection[str]) -> list[dict]:
+    """What is known of each perturbation that a spec is made of."""
+    used = {part.partition(":")[0] for spec in specs for part in spec.split("+")}
+    return [record for record in describe() if record["type"] == "perturbation" and record["name"] in used]
+
+
+def _workers(grid: plan.Plan, missing: int) -> int:
+    if grid.device.type == "cuda" or missing < IN_PROCESS_BELOW:
+        return 1
+    return os.cpu_count() or 1
 
 
 def _shared_memory(grid: plan.Plan, workers: int):
@@ -76,25 +163,59 @@ def _shared_memory(grid: plan.Plan, workers: int):
     return shared_among(workers, grid.device)
 
 
-def _measure(grid: plan.Plan, store: Store, missing: int, workers: int, backend: str) -> Tally:
+def _measure(grid: plan.Plan, store: Store, missing: np.ndarray, workers: int, backend: str) -> Tally:
+    if not len(missing):
+        return Tally()
+    with _progress(grid, store, missing, workers) as progress:
+        return run_plan(grid, store, missing, workers=workers, backend=backend, progress=progress)
+
+
+@contextlib.contextmanager
+def _progress(grid: plan.Plan, store: Store, missing: np.ndarray, workers: int) -> Iterator:
+    """A bar over cells, with an estimate from the pace of each localizer: fast ones say nothing of slow ones."""
     from tqdm import tqdm
 
-    if not missing:
-        return Tally()
-    with tqdm(total=missing, unit="cell", smoothing=0.05, dynamic_ncols=True, file=sys.stderr) as bar:
-        return run_plan(grid, store, workers=workers, backend=backend, progress=bar.update)
+    numbers, counts = np.unique(missing[:, 0], return_counts=True)
+    left = {grid.models[n].name: int(count) for n, count in zip(numbers, counts, strict=True)}
+    pace = {name: [seconds * 5, 5.0] for name, seconds in store.seconds().items()}
+    with tqdm(total=len(missing), unit=" cells", dynamic_ncols=True, file=sys.stderr, bar_format=_BAR) as bar:
+        clock = time.perf_counter()
+
+        def progress(done: Mapping[str, int]) -> None:
+            nonlocal clock
+            now = time.perf_counter()
+            for name, count in done.items():
+                left[name] -= count
+                seconds = pace.setdefault(name, [0.0, 0.0])
+                seconds[0] += (now - clock) * workers * count / sum(done.values())
+                seconds[1] += count
+            clock = now
+            if all(name in pace for name, count in left.items() if count):
+                rest = sum(count * pace[name][0] / pace[name][1] for name, count in left.items() if count) / workers
+                bar.set_postfix_str(f"about {_words(rest)} left", refresh=False)
+            bar.update(sum(done.values()))
+
+        yield progress
+
+
+_BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} cells, {elapsed}{postfix}"
+
+
+def _words(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def limited(test_set: TestSet, limit: int | None) -> TestSet:
-    import dataclasses
-
+    """The set with at most this many images, spread evenly."""
     return dataclasses.replace(test_set, samples=plan.limited(test_set.samples, limit))
 
 
 def _test_set_record(test_set: TestSet) -> dict:
-    tampered = sum(s.mask is not None for s in test_set.samples)
+    tampered = sum(s.tampered for s in test_set.samples)
     return {
         "name": test_set.name, "title": test_set.title, "card": test_set.card.name if test_set.card else "",
+        "subset": getattr(test_set, "subset", "") or "",
+        "digest": test_set.digest, "n": len(test_set.samples),
         "n_tampered": tampered, "n_authentic": len(test_set.samples) - tampered,
         "demonstration": test_set.demonstration,
         "note": test_set.note, "licence": test_set.licence, "citation": test_set.citation,
@@ -102,47 +223,68 @@ def _test_set_record(test_set: TestSet) -> dict:
     }  # fmt: skip
 
 
-def _protocol_record(protocol) -> dict:
-    return {key: getattr(protocol, key) for key in ("name", "version", "title", "description")}
+def _protocol_record(name: str) -> dict:
+    protocol = find(name)
+    record = {key: getattr(protocol, key) for key in ("name", "version", "title", "description", "headline", "images")}
+    return {**record, "metrics": list(protocol.metrics), "set_metrics": list(protocol.set_metrics)}
+
+
+def _metric_record(metric) -> dict:
+    return {key: getattr(metric, key) for key in ("name", "title", "definition", "direction", "scope")}
 
 
 def _timing(tally: Tally) -> dict:
     return {
-        "localizers": round(tally.localizers, 2),
-        "harness": round(tally.harness + tally.commits, 2),
-        "overhead": round(tally.overhead, 4) if round(tally.localizers, 2) else None,
+        "localizers": round(tally.localizing, 2),
+        "harness": round(tally.harness, 2),
+        "overhead": round(tally.overhead, 4) if round(tally.localizing, 2) else None,
+        "stages": {stage: round(seconds, 2) for stage, seconds in tally.seconds.items()},
+        "per_localizer": {name: round(seconds, 2) for name, seconds in tally.localizers.items()},
     }
 
 
 def closing_lines(about: dict, failures: list[str], out: Path) -> str:
+    """What `bench run` says at its end."""
     cells, seconds = about["cells"], about["seconds"]
-    fresh = cells["asked"] - cells["reused"]
     lines = [
-        f"{cells['asked']} cells: {cells['reused']} reused, {fresh} computed; {cells.get('ok', 0)} ok, "
-        f"{cells.get('not_applicable', 0)} not applicable, {cells.get('failed', 0)} failed",
+        f"{_count(cells['asked'], 'cell')}: {cells['reused']} reused, {cells['computed']} computed; "
+        f"{cells.get('ok', 0)} ok, {cells.get('not_applicable', 0)} not applicable, {cells.get('failed', 0)} failed",
         f"wall {seconds['wall']:.1f} s; localizers {seconds['localizers']:.1f} s, harness {seconds['harness']:.1f} s"
         + (f" ({seconds['overhead']:.1%} of the localizers' time)" if seconds["overhead"] is not None else ""),
     ]
     defects = sum(len(t["defects"]) for t in about["test_sets"])
     if defects:
-        lines.append(f"{defects} files of the test sets were left out as defective: see run.json or the report")
+        lines.append(f"{_count(defects, 'file')} of the test sets left out as defective: see run.json or the report")
     lines += [f"skipped {m['name']}: {m['reason']}" for m in about["models"] if m["status"] == "skipped"]
     lines += [f"FAILED {m['name']}: {m['reason']}" for m in about["models"] if m["status"] == "failed"]
     if failures:
-        lines += [f"{cells['failed']} cells FAILED (they are tried again by the same command):", *failures]
+        lines += [f"{_count(cells['failed'], 'cell')} FAILED (tried again by the same command):", *failures]
     lines.append(f"results in {out}; next: python -m bench report {out}")
     return "\n".join(lines)
 
 
-def _measured_seconds(path: Path) -> dict | None:
-    """The timing of the earlier run in this folder, None where there is none."""
+def profile_lines(about: dict) -> str:
+    """Where the time of all workers went, by stage and by localizer."""
+    seconds = about["seconds"]
+    total = sum(seconds["stages"].values()) or 1.0
+    lines = ["stage           s   share"]
+    lines += [f"{stage:10} {value:8.2f}  {value / total:5.1%}" for stage, value in seconds["stages"].items()]
+    slowest = sorted(seconds["per_localizer"].items(), key=lambda item: -item[1])
+    return "\n".join([*lines, "localizer       s", *(f"{name:10} {value:8.2f}" for name, value in slowest)])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _read_json(path: Path) -> dict:
+    """An earlier run.json; {} where there is none that can be read."""
     try:
-        return json.loads(path.read_text()).get("seconds")
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _write_json(path: Path, content: dict) -> None:
-    temporary = path.with_suffix(".json.part")
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(temporary, path)
+    write_atomic(path, json.dumps(content, indent=1) + "\n")

@@ -1,8 +1,9 @@
 """Measures the missing cells of a plan: jobs go out through joblib, evidence comes back, one writer commits it.
 
-An exception inside a job becomes a failed cell with its reason; a worker that dies (killed, out of memory)
-takes only the cell groups in flight with it, and those are tried again, at last one by one, so that only the
-one that kills its worker is marked as failed.
+Whatever a localizer does ends in a failed cell with its reason: it raises, exits, returns nonsense, prints, changes the
+folder. A worker that dies (killed, out of memory) takes only the jobs in flight with it, and those are tried again, at
+last one by one, so that only the one that kills its worker is marked as failed. Workers compare what they loaded with
+what was planned: a result of other code, weights or files is not committed.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import joblib
 import numpy as np
@@ -24,80 +27,129 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 import models
 from bench import thumbnails
 from bench.evidence import Evidence
-from bench.perturb import Perturbation
-from bench.plan import Job, Place, Plan, PlannedModel
+from bench.identity import file_digest, identify
+from bench.metrics import image_metrics
+from bench.perturb import Perturbed
+from bench.plan import Job, Place, Plan, PlannedModel, Todo
 from bench.severity import Severity, severity
-from bench.store import Store
-from models.image import ForensicImage, NotApplicable, ScoreMap, read_image
-
-if TYPE_CHECKING:
-    import torch
+from bench.store import Store, photo_key
+from models import NotApplicable, ScoreMap
 
 BACKENDS = ("loky", "threading", "dask", "ray")
 RAY_CHUNK = 64
+STAGES = ("decode", "perturb", "severity", "localize", "evidence", "pictures", "commit")
 
 
 class RunnerError(RuntimeError):
     """The engine that was asked for cannot be used; the message says what to install or change."""
 
 
+class Changed(RuntimeError):
+    """Code, weights or files are not those that were planned with."""
+
+
 @dataclass
 class Outcome:
-    """What a job brings back: cells as (key, row of `Evidence.to_row`), thumbnails, and seconds.
+    """What a job brings back.
 
-    busy: the job's wall time, building models aside; localizing: the part of it that the localizers took.
+    Attributes:
+        cells: (key, localizer, spec, evidence).
+        pictures: (what, key, bytes).
+        seconds: stage (see STAGES) -> wall time; building localizers is not in it.
     """
 
     place: Place
-    cells: list[tuple[str, dict]] = field(default_factory=list)
-    pictures: list[tuple[str, str, bytes]] = field(default_factory=list)
-    busy: float = 0.0
-    localizing: float = 0.0
+    cells: list[tuple[bytes, str, str, Evidence]] = field(default_factory=list)
+    pictures: list[tuple[str, bytes, bytes]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
-    def add(self, key: str, evidence: Evidence) -> None:
-        """Take in one cell, encoded here so that the parent has only to write it."""
-        self.cells.append((key, evidence.to_row()))
-        self.localizing += evidence.seconds
+    def add(self, cell: Todo, evidence: Evidence) -> None:
+        """Take in one cell."""
+        self.cells.append((cell.key, cell.model, cell.perturbation.spec, evidence))
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time that the block takes to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - start
 
 
 @dataclass
 class Tally:
-    """Seconds over all jobs: in localizers, in the harness inside workers, and in the committing parent."""
+    """Seconds per stage over all jobs, and per localizer in its own code."""
 
-    localizers: float = 0.0
-    harness: float = 0.0
-    commits: float = 0.0
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    localizers: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def add(self, outcome: Outcome) -> None:
+        for stage, seconds in outcome.seconds.items():
+            self.seconds[stage] += seconds
+        for _, model, _, evidence in outcome.cells:
+            self.localizers[model] += evidence.seconds
+
+    @property
+    def localizing(self) -> float:
+        """Seconds that localizers took."""
+        return self.seconds["localize"]
+
+    @property
+    def harness(self) -> float:
+        """Seconds that everything else took, in workers and in the committing parent."""
+        return sum(self.seconds.values()) - self.seconds["localize"]
 
     @property
     def overhead(self) -> float:
         """Harness time over localizer time; NaN when no localizer ran."""
-        return (self.harness + self.commits) / self.localizers if self.localizers else float("nan")
+        return self.harness / self.localizing if self.localizing else float("nan")
 
 
-def run_plan(plan: Plan, store: Store, *, workers: int, backend: str, progress: Callable[[int], None]) -> Tally:
-    """Measure every missing cell of the plan and commit each job as it arrives; returns where the time went.
+def run_plan(
+    plan: Plan,
+    store: Store,
+    missing: np.ndarray,
+    *,
+    workers: int,
+    backend: str,
+    progress: Callable[[Mapping[str, int]], None],
+) -> Tally:
+    """Measure the missing cells of the plan and commit each job as it arrives; returns where the time went.
 
-    progress is called with the number of cells of each committed job. Raises StoreError when a commit fails
-    (what was committed stays), RunnerError when the backend is not installed.
+    Args:
+        missing: as `Store.missing` gives it.
+        progress: called with localizer -> number of cells of each committed job.
+
+    Raises:
+        StoreError: a commit failed; what was committed before stays.
+        RunnerError: the backend is not installed.
     """
     tally = Tally()
-    for outcome in _outcomes(plan, store, workers, backend):
-        before = time.perf_counter()
-        store.commit(outcome.cells, outcome.pictures)
-        tally.commits += time.perf_counter() - before
-        tally.localizers += outcome.localizing
-        tally.harness += outcome.busy - outcome.localizing
-        progress(len(outcome.cells))
+    for outcome in _outcomes(plan, store, missing, workers, backend):
+        with outcome.stage("commit"):
+            store.commit(outcome.place, outcome.cells, outcome.pictures)
+        tally.add(outcome)
+        counts: dict[str, int] = defaultdict(int)
+        for _, model, _, _ in outcome.cells:
+            counts[model] += 1
+        progress(counts)
     return tally
 
 
-def _outcomes(plan: Plan, store: Store, workers: int, backend: str) -> Iterator[Outcome]:
+def _outcomes(plan: Plan, store: Store, missing: np.ndarray, workers: int, backend: str) -> Iterator[Outcome]:
     """Outcomes in order of arrival, whatever happens to worker processes."""
+    ranges = _ranges(plan, missing)
+    alone = backend in ("loky", "threading") and (workers == 1 or backend == "threading")
+    deadly = list(store.begun(ranges)) if alone else []
 
     def jobs(places: Iterable[Place]) -> Iterator[Job]:  # made as they are sent out, never all at once
-        return (plan.job(place, store.missing_at(place)) for place in places)
+        for place in places:
+            if alone:
+                store.begin(place)
+            yield _job(plan, place, missing[slice(*ranges[place])])
 
-    pending = dict.fromkeys(store.missing_places())
+    pending = {place: None for place in ranges if place not in deadly}
     while pending:
         before = len(pending)
         try:
@@ -108,17 +160,37 @@ def _outcomes(plan: Plan, store: Store, workers: int, backend: str) -> Iterator[
             if len(pending) < before:
                 continue
             # Nothing came back between two deaths: one of the first jobs kills its worker. Find out which.
-            for place in list(pending)[: 2 * workers]:
+            suspects = list(pending)[: 2 * workers]
+            for place in suspects:
                 del pending[place]
-                (job,) = jobs([place])
-                try:
-                    yield from _engine([job], 2, backend)
-                except TerminatedWorkerError:
-                    outcome = Outcome(place)
-                    for key, model, perturbation in job.cells:
-                        reason = "the worker process died (out of memory, or killed)"
-                        outcome.add(key, _failed(job, model, perturbation, reason))
-                    yield outcome
+            yield from _one_by_one(plan, suspects, ranges, missing)
+    # These took this very process down in an earlier call: last, and in a process of their own.
+    yield from _one_by_one(plan, deadly, ranges, missing)
+
+
+def _one_by_one(plan: Plan, places: Iterable[Place], ranges: Mapping, missing: np.ndarray) -> Iterator[Outcome]:
+    for place in places:
+        job = _job(plan, place, missing[slice(*ranges[place])])
+        try:
+            yield from _engine([job], 2, "loky")
+        except TerminatedWorkerError:
+            outcome = Outcome(place)
+            for cell in job.todo:
+                outcome.add(cell, _failed("the worker process died (out of memory, or killed)"))
+            yield outcome
+
+
+def _ranges(plan: Plan, missing: np.ndarray) -> dict[Place, tuple[int, int]]:
+    """The rows of `missing` that make each job, in order."""
+    groups, images = plan.group_of[missing[:, 0]], missing[:, 1]
+    starts = np.flatnonzero(np.r_[True, (np.diff(groups) != 0) | (np.diff(images) != 0)]) if len(missing) else []
+    ends = [*starts[1:], len(missing)] if len(missing) else []
+    return {Place(int(groups[a]), int(images[a])): (int(a), int(b)) for a, b in zip(starts, ends, strict=True)}
+
+
+def _job(plan: Plan, place: Place, rows: np.ndarray) -> Job:
+    wanted = {(int(model), int(level)) for model, _, level in rows}
+    return plan.job(place, [item for item in plan.keys(place.image) if item[:2] in wanted])
 
 
 def _engine(jobs: Iterable[Job], workers: int, backend: str) -> Iterator[Outcome]:
@@ -160,144 +232,223 @@ def _start_ray(workers: int) -> None:
     register_ray()
 
 
-def measure(job: Job, single_thread: bool) -> Outcome:
-    """Run one job: decode once, perturb once a level, localize with every model that lacks the cell."""
-    if single_thread:
+# ------------------------------------------------------------------------------------------- inside a worker
+
+
+def measure(job: Job, shared: bool) -> Outcome:
+    """Run one job: decode once, perturb once per level, localize with every localizer that lacks the cell.
+
+    shared: several workers run on this machine, so this one takes one thread.
+    """
+    if shared:
         _limit_threads()
+    if os.getpid() != job.planner:
+        _become_worker(job.planner)
     built = {planned.name: _built(planned, job.device) for planned in job.models}
-    start = time.perf_counter()
-    outcome = Outcome(job.place)
-    place = f"{job.test_set.name}|{job.sample.id}"
-    try:
-        original = read_image(job.sample.image)
-        tampered = job.sample.mask is not None
-        truth = job.test_set.read_mask(job.sample) if tampered else np.zeros(original.shape, bool)
-        outcome.pictures.append(("truth", place, thumbnails.mask(truth)))
-    except Exception as error:
-        for key, model, perturbation in job.cells:
-            outcome.add(key, _failed(job, model, perturbation, _reason(error)))
-        outcome.busy = time.perf_counter() - start
-        return outcome
-    for perturbation, pairs in job.todo:
+    return _Measuring(job, built).outcome()
+
+
+class _Measuring:
+    """One job on its way."""
+
+    def __init__(self, job: Job, built: Mapping[str, models.Localizer | Exception]):
+        self.job, self.built = job, built
+        self._outcome = Outcome(job.place)
+        self._hidden = _private_paths(job)
+
+    def outcome(self) -> Outcome:
+        job, outcome = self.job, self._outcome
         try:
-            image = perturbation.apply(original, key=(job.test_set.name, job.sample.id), seed=job.seed)
-            distance = severity(original, image)
-            outcome.pictures.append(("photo", f"{place}|{perturbation.spec}", thumbnails.photo(image.rgb)))
+            with outcome.stage("decode"):
+                original, truth = self._read()
+            with outcome.stage("pictures"):
+                outcome.pictures.append(("truth", photo_key(*self._names), thumbnails.mask(truth.forged)))
         except Exception as error:
-            for key, model in pairs:
-                outcome.add(key, _failed(job, model, perturbation, _reason(error)))
-            continue
-        for key, name in pairs:
-            evidence, pictures = _cell(job, key, name, built[name], perturbation, image, truth, distance)
-            outcome.add(key, evidence)
-            outcome.pictures += pictures
-    outcome.busy = time.perf_counter() - start
-    return outcome
+            for cell in job.todo:
+                outcome.add(cell, _failed(self._reason(error)))
+            return outcome
+        for perturbation, cells in job.levels():
+            try:
+                with outcome.stage("perturb"):
+                    made = perturbation.apply_pair(original, truth, key=self._names, seed=job.seed)
+                with outcome.stage("severity"):
+                    distance = severity(made.reference, made.image)
+                with outcome.stage("pictures"):
+                    key = photo_key(*self._names, perturbation.spec)
+                    outcome.pictures.append(("photo", key, thumbnails.photo(made.image.rgb)))
+            except Exception as error:
+                for cell in cells:
+                    outcome.add(cell, _failed(self._reason(error)))
+                continue
+            for cell in cells:
+                outcome.add(cell, self._cell(cell, made, distance))
+        return outcome
 
+    @property
+    def _names(self) -> tuple[str, str]:
+        return self.job.test_set.name, self.job.sample.id
 
-def _cell(
-    job: Job,
-    key: str,
-    name: str,
-    localizer: models.Localizer | Exception,
-    perturbation: Perturbation,
-    image: ForensicImage,
-    truth: np.ndarray,
-    distance: Severity,
-) -> tuple[Evidence, list[tuple[str, str, bytes]]]:
-    """Evidence and thumbnails of one cell; whatever goes wrong, also in building the localizer, is in the evidence."""
-    start = time.perf_counter()
-    try:
-        if isinstance(localizer, Exception):
-            raise localizer
-        with _peak_memory(job.device) as peak:
-            start = time.perf_counter()
-            score = localizer.localize(image)
+    def _read(self):
+        job = self.job
+        image = job.test_set.read_image(job.sample)
+        truth = job.test_set.read_truth(job.sample)
+        if file_digest(job.sample.image) != job.file_digest or job.test_set.fingerprint(job.sample) != job.fingerprint:
+            raise Changed("image or mask have changed since the run began; run the same command again")
+        return image, truth
+
+    def _cell(self, cell: Todo, made: Perturbed, distance: Severity) -> Evidence:
+        """Evidence of one cell; whatever goes wrong, also in building the localizer, is in it."""
+        start = time.perf_counter()
+        try:
+            score, seconds, peak = self._localized(cell, made)
+            with self._outcome.stage("evidence"):
+                evidence = Evidence.measure(
+                    score, made.truth, tampered=self.job.sample.tampered, protocols=self.job.protocols,
+                    severity=distance,
+                )  # fmt: skip
+                if made.unchanged and self.job.todo and cell.perturbation.steps:
+                    evidence = replace(evidence, extras={**evidence.extras, "unchanged": True})
+            with self._outcome.stage("pictures"):
+                oracle = "native" in self.job.protocols  # its best threshold draws what a map without one would mark
+                self._outcome.pictures += _pictures(cell.key, score, evidence, self.job.sample.tampered, oracle)
+            return replace(evidence, seconds=seconds, peak_mb=peak)
+        except NotApplicable as reason:
             seconds = time.perf_counter() - start
-        if score.values.shape != image.shape:
-            raise ValueError(f"{name} returned a map of {score.values.shape} for an image of {image.shape}")
-        score = score.resized(*truth.shape)
-        evidence = Evidence.measure(
-            score,
-            truth,
-            tampered=job.sample.mask is not None,
-            severity=distance,
-            seconds=seconds,
-            peak_mb=peak.megabytes,
-            **_coordinates(job, name, perturbation),
-        )
-        return evidence, _pictures(key, score, evidence)
-    except NotApplicable as reason:
-        seconds = time.perf_counter() - start
-        return _unscored(job, name, perturbation, "not_applicable", str(reason), seconds, distance), []
-    except Exception as error:
-        seconds = time.perf_counter() - start
-        return _unscored(job, name, perturbation, "failed", _reason(error), seconds, distance), []
+            return Evidence("not_applicable", _hide(str(reason), self._hidden), seconds=seconds).perturbed_by(distance)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit among them: a localizer must not end the run
+            seconds = time.perf_counter() - start
+            return replace(_failed(self._reason(error)), seconds=seconds).perturbed_by(distance)
+
+    def _localized(self, cell: Todo, made: Perturbed) -> tuple[ScoreMap, float, float]:
+        localizer = self.built[cell.model]
+        if isinstance(localizer, BaseException):
+            raise localizer
+        folder = os.getcwd()
+        try:
+            with self._outcome.stage("localize"), _peak_memory(self.job.device) as peak:
+                start = time.perf_counter()
+                score = localizer.localize(made.image)
+                seconds = time.perf_counter() - start
+        finally:
+            os.chdir(folder)
+        if not isinstance(score, ScoreMap):
+            raise TypeError(f"{cell.model} returned a {type(score).__name__} instead of a ScoreMap")
+        if score.values.shape != made.image.shape:
+            raise ValueError(f"{cell.model} returned a map of {score.values.shape} for an image of {made.image.shape}")
+        return score, seconds, peak.megabytes
+
+    def _reason(self, error: BaseException) -> str:
+        return _hide(_text(error), self._hidden)
 
 
-def _pictures(key: str, score: ScoreMap, evidence: Evidence) -> list[tuple[str, str, bytes]]:
-    predicted = thumbnails.prediction(score, evidence.curve.best_threshold())
+def _failed(reason: str) -> Evidence:
+    return Evidence("failed", reason)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        words = str(error)
+    except Exception:
+        words = "(its message cannot be made)"
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
+def _private_paths(job: Job) -> list[tuple[str, str]]:
+    """Paths of this machine that must not reach a run folder, which may be published, and what stands for them."""
+    sample = job.sample
+    pairs = [(str(sample.image), sample.id)]
+    pairs += [(str(mask), f"mask {Path(mask).name}") for mask in (sample.mask,) if mask is not None]
+    folders = {Path(sample.image).parent, Path.cwd(), Path.home()}
+    folders |= {Path(m.weights).parent for m in job.models if m.weights}
+    return pairs + [(f"{folder}{os.sep}", "") for folder in sorted(map(str, folders), key=len, reverse=True)]
+
+
+def _hide(text: str, pairs: list[tuple[str, str]]) -> str:
+    for path, name in pairs:
+        if len(path) > 1:
+            text = text.replace(path, name)
+    return re.sub(r"(?<![\w.])(/[\w.+@~-]+){2,}/", "", text)  # the folders of any other absolute path
+
+
+def _pictures(
+    key: bytes, score: ScoreMap, evidence: Evidence, tampered: bool, oracle: bool
+) -> list[tuple[str, bytes, bytes]]:
+    best = image_metrics(evidence.observation(tampered), "native").get("best_threshold") if oracle else None
+    predicted = thumbnails.prediction(score, best)
     shown = [("score", key, thumbnails.score(score.values, score.kind))]
     shown += [(what, key, draw(score.extras[what])) for what, draw in thumbnails.EXTRAS.items() if what in score.extras]
     return shown + ([("prediction", key, predicted)] if predicted else [])
 
 
-def _coordinates(job: Job, model: str, perturbation: Perturbation) -> dict:
-    return {
-        "model": model,
-        "test_set": job.test_set.name,
-        "image": job.sample.id,
-        "perturbation": perturbation.spec,
-        "seed": job.seed,
-    }
-
-
-def _unscored(job, model, perturbation, status, reason, seconds, distance) -> Evidence:
-    return Evidence.unscored(
-        status,
-        reason,
-        severity=distance,
-        tampered=job.sample.mask is not None,
-        seconds=seconds,
-        **_coordinates(job, model, perturbation),
-    )
-
-
-def _failed(job: Job, model: str, perturbation, reason: str) -> Evidence:
-    return _unscored(job, model, perturbation, "failed", reason, 0.0, None)
-
-
-def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-_cache: dict[tuple, models.Localizer | Exception] = {}
+_cache: dict[tuple, models.Localizer | BaseException] = {}
 _cache_lock = threading.Lock()
 
 
-def _built(planned: PlannedModel, device: torch.device) -> models.Localizer | Exception:
-    """The localizer, built once a worker, or the error that building it gave; of networks only the latest is kept."""
-    place = (planned.name, planned.identity, planned.weights, device)
+def _built(planned: PlannedModel, device) -> models.Localizer | BaseException:
+    """The localizer, built once per worker, or the error that building it gave; of networks only the latest is kept.
+
+    An error too where what this process loaded is not what the plan was made with.
+    """
+    place = (planned.name, planned.identity, planned.weights, str(device))
     with _cache_lock:
         if place not in _cache:
             if planned.network:
-                held = [k for k, b in _cache.items() if isinstance(b, models.Localizer) and b.is_network()]
-                for other in held:
+                for other in [k for k, built in _cache.items() if hasattr(built, "is_network") and built.is_network()]:
                     del _cache[other]
             try:
-                _cache[place] = models.build(
-                    planned.request, weights=planned.weights, device=device, **dict(planned.settings)
-                )
-            except Exception as error:
+                _cache[place] = _same(planned, device)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 _cache[place] = error
         return _cache[place]
+
+
+def _same(planned: PlannedModel, device) -> models.Localizer:
+    built = models.build(planned.request, weights=planned.weights, device=device, **dict(planned.settings))
+    if planned.parts:
+        found = identify(built, planned.weights)
+        if found.digest != planned.identity:
+            names = found.parts.keys() | planned.parts.keys()
+            differing = sorted(n for n in names if found.parts.get(n) != planned.parts.get(n))
+            raise Changed(
+                f"what a worker loaded is not what the run began with ({', '.join(differing[:4])}): it has changed "
+                "meanwhile, or differs each time it is built; run the same command again"
+            )
+    return built
+
+
+def _become_worker(planner: int) -> None:
+    """Once in a worker process: print to standard error, and end as soon as the planner has ended, however it did."""
+    global _is_worker
+    if _is_worker:
+        return
+    _is_worker = True
+    sys.stdout.flush()
+    sys.stdout = sys.stderr  # standard output belongs to the command, whatever localizers print
+    with contextlib.suppress(OSError):
+        os.dup2(2, 1)
+    if os.getppid() != planner:  # an engine's own worker, perhaps on another machine: the engine ends it
+        return
+
+    def watch() -> None:
+        while os.getppid() == planner:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="planner watcher", daemon=True).start()
+
+
+_is_worker = False
 
 
 def _limit_threads() -> None:
     import cv2
 
     cv2.setNumThreads(1)
-    with contextlib.suppress(ImportError):
+    if "torch" in sys.modules:
         import torch
 
         if torch.get_num_threads() != 1:
@@ -307,8 +458,8 @@ def _limit_threads() -> None:
 class _peak_memory:
     """MB that the block adds to this process at its peak (Linux, else NaN); on cuda, the peak allocated on the GPU."""
 
-    def __init__(self, device: torch.device):
-        self.cuda = device.type == "cuda"
+    def __init__(self, device):
+        self.cuda = str(device).startswith("cuda")
         self.megabytes = float("nan")
 
     def __enter__(self):

@@ -2,61 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
 
-from bench.evidence import Evidence
-from bench.metrics.transition import SetTotals, image_metrics
-from bench.metrics.transition_protocols import Protocol
+from bench.results import OWN_MEAN, WHOLE_SET
 from bench.statistics import bootstrap_means
 
-WHOLE_SET = "*"  # the image of a metric that has one value a test set
 CONDITION = ["model", "test_set", "perturbation", "level", "spec"]
-RESULTS = [
-    *("model", "test_set", "image", "source", "tampered", "perturbation", "level", "spec", "seed"),
-    *("protocol", "metric", "value"),
-]
 SUMMARY = [
     *(*CONDITION, "protocol", "metric", "mean", "low", "high"),
     *("n", "n_failed", "n_not_applicable", "n_skipped", "rank", "contaminated"),
 ]
-
-
-def results_table(
-    evidences: Iterable[Evidence], sources: Mapping[tuple[str, str], str], protocols: Iterable[Protocol]
-) -> pd.DataFrame:
-    """The tidy results table, one row a metric of an image or of a whole set (image "*").
-
-    evidences: in any order, of any number of models, sets and perturbations; read once, curves are not kept.
-    sources: (test set, image) -> the photo that the image was made from.
-    Columns: model, test_set, image, source, tampered, perturbation (family), level, spec, seed, protocol, metric,
-    value. Images that a protocol does not count have no row under it; undefined values are NaN.
-    """
-    protocols = list(protocols)
-    rows: list[tuple] = []
-    totals: dict[tuple, SetTotals] = {}
-    for evidence in evidences:
-        spec = evidence.perturbation
-        condition = (*family_and_level(spec), spec, evidence.seed)
-        source = sources[evidence.test_set, evidence.image]
-        place = (evidence.model, evidence.test_set, evidence.image, source, evidence.tampered, *condition)
-        for protocol in protocols:
-            metrics = image_metrics(evidence, protocol)
-            if metrics:
-                rows += [(*place, protocol.name, name, metrics[name]) for name in protocol.metrics]
-            if protocol.set_metrics:
-                key = (evidence.model, evidence.test_set, condition, protocol.name)
-                if key not in totals:
-                    totals[key] = SetTotals(protocol)
-                totals[key].add(evidence)
-    for (model, test_set, condition, protocol), total in totals.items():
-        place = (model, test_set, WHOLE_SET, WHOLE_SET, total.n_tampered > 0, *condition)
-        metrics = total.metrics()
-        rows += [(*place, protocol, name, metrics[name]) for name in total.protocol.set_metrics]
-    table = pd.DataFrame(rows, columns=RESULTS)
-    return table.astype({"seed": np.int64, "value": np.float64, "tampered": bool})
 
 
 def family_and_level(spec: str) -> tuple[str, str]:
@@ -86,6 +44,8 @@ def summarize(
     those where the metric has no meaning for its map or is undefined.
     rank: of the mean, within test set, perturbation, protocol and metric, 1 = largest; ties share their mean rank.
     """
+    own = results[results["image"] == OWN_MEAN]
+    results = results[results["image"] != OWN_MEAN]
     wanted = results[["protocol", "metric"]].drop_duplicates().astype(str)
     whole = results["image"] == WHOLE_SET
     frame = _counts(cells).merge(wanted, how="cross")
@@ -94,6 +54,9 @@ def summarize(
     sets = results.loc[whole, [*keys, "value"]].rename(columns={"value": "mean"})
     measured = pd.concat([images, sets.assign(low=np.nan, high=np.nan)]).astype(dict.fromkeys(keys, str))
     frame = frame.merge(measured, on=keys, how="left")
+    by_rule = own[[*keys, "value"]].astype(dict.fromkeys(keys, str))
+    frame = frame.merge(by_rule, on=keys, how="left", indicator="by_rule")
+    frame["mean"] = frame["mean"].where(frame["by_rule"] != "both", frame["value"])
 
     of_set = frame["metric"].isin(results.loc[whole, "metric"].unique())
     for status in ("failed", "not_applicable", "skipped", "ok"):

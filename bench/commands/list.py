@@ -63,7 +63,7 @@ def _perturbations() -> list[dict]:
 
 
 def _protocols() -> list[dict]:
-    from bench.metrics.transition_protocols import PROTOCOLS
+    from bench.metrics import PROTOCOLS
 
     return [{k: getattr(p, k) for k in ("name", "version", "title", "description")} for p in PROTOCOLS.values()]
 

@@ -19,14 +19,15 @@ from bench import plan
 from bench.config import read_config, with_named
 from bench.data import open_test_sets
 from bench.export import stated_request
+from bench.metrics import find_all
 from bench.perturb import parse
 from bench.request import model_record, plan_models, requested_models, without_paths
-from bench.run import DEFAULT_OUT, carry_out, closing_lines, limited
+from bench.run import DEFAULT_OUT, carry_out, closing_lines, limited, profile_lines
 from bench.runner import BACKENDS
 from bench.usage import UsageError, path, positive_int, stdout_to_stderr
 from models.device import compute_device
 
-DEFAULTS = {"data": "builtin", "perturbations": "standard", "seed": 0}
+DEFAULTS = {"data": "builtin", "perturbations": "standard", "protocols": "native", "seed": 0}
 __all__ = ["add_arguments", "main", "read_config"]
 _log = logging.getLogger(__name__)
 
@@ -51,6 +52,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=positive_int, help="at most this many images of each test set, evenly spread")
     parser.add_argument("--seed", type=int, help="seed of random perturbations (default 0)")
     parser.add_argument("--config", type=path, metavar="FILE", help="a TOML file of these options, sets and grids")
+    parser.add_argument(
+        "--protocols", help="names joined by commas, or all (default native): what is kept and reported"
+    )
+    parser.add_argument("--only", action="store_true", help="the folder is to hold the cells of this request alone")
+    parser.add_argument("--fresh", action="store_true", help="measure everything anew, whatever is stored")
+    parser.add_argument("--accept", default="", metavar="NAMES", help="take results of other versions of these")
+    parser.add_argument("--explain", action="store_true", help="say why the first missing cell is measured")
+    parser.add_argument("--profile", action="store_true", help="say where the time went, by stage and localizer")
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON on standard output")
     parser.set_defaults(sets={}, grids={})
 
@@ -63,6 +72,8 @@ def main(args: argparse.Namespace) -> int:
         print(json.dumps({"out": str(args.out), **about}, indent=1))
     else:
         print(closing_lines(about, failures, args.out))
+        if args.profile:
+            print(profile_lines(about))
     failed = any(record["status"] == "failed" for record in about["models"])
     return 1 if failed or about["cells"].get("failed") else 0
 
@@ -78,7 +89,7 @@ def _carried_out(args: argparse.Namespace) -> tuple[dict, list[str]]:
     data, grid = with_named(args.data, args.sets, ","), with_named(args.perturbations, args.grids, ";")
     perturbations = parse(grid)
     test_sets = [limited(t, args.limit) for t in open_test_sets(data)]
-    planned, unusable = plan_models(wanted, device)
+    planned, unusable = plan_models(wanted, device, args.fresh)
     for label, refused in unusable.items():
         _log.warning("%s %s: %s", refused.status, label, refused.reason)
     if not planned:
@@ -90,5 +101,17 @@ def _carried_out(args: argparse.Namespace) -> tuple[dict, list[str]]:
         "limit": args.limit,
     }
     records = [model_record(each, planned, unusable) for each in wanted]
-    cells = plan.Plan(planned, test_sets, perturbations, args.seed, device)
-    return carry_out(cells, args.out, request, records, workers=args.workers, backend=args.backend)
+    protocols = tuple(protocol.name for protocol in find_all(args.protocols))
+    cells = plan.Plan(planned, test_sets, perturbations, args.seed, device, protocols, args.limit)
+    return carry_out(
+        cells,
+        args.out,
+        request,
+        records,
+        workers=args.workers,
+        backend=args.backend,
+        only=args.only,
+        fresh=args.fresh,
+        accept=[name for name in args.accept.split(",") if name],
+        explain=args.explain,
+    )

@@ -14,7 +14,9 @@ from bench.check import CELL
 from bench.cli import main
 from bench.metrics import METRICS
 
-ABOUT = {"versions": {}, "revision": "", "started": "", "request": {"seed": 0}}
+ABOUT = {"versions": {}, "revision": "", "started": "", "request": {"seed": 0}} | dict.fromkeys(
+    ("models", "test_sets", "protocols"), []
+)
 
 
 def make_run(folder, auc, model="toy", metric="auc", source="a{}", protocol="native"):

@@ -62,4 +62,4 @@ def test_two_runs_of_one_name_are_refused(run_folder, capsys):
 def test_an_unfinished_run_says_how_to_finish(run_folder, capsys):
     (run_folder / "results.csv").unlink()
     assert main(["report", str(run_folder)]) == 2
-    assert "it resumes" in capsys.readouterr().err
+    assert "results.csv is missing; run the same `bench run` command again" in capsys.readouterr().err

@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-import models
 from bench.data import Sample, TestSet, open_test_sets
 from bench.perturb import parse
-from bench.plan import Plan, PlannedModel, limited
+from bench.plan import Plan, limited
+from bench.request import Requested, model_record, plan_models
 from bench.run import carry_out
 from bench.training.mpc.forgeries import Photos, forged_photo
 from bench.training.study.design import StudyError
@@ -102,18 +102,16 @@ def evaluate(
     request: what was asked for, in words, for run.json. Returns the content of run.json, and the failures, a line
     each.
     """
-    planned, records = [], []
-    for training in trainings:
-        built = models.build("mpc", weights=training.weights, device=device)
-        identity = built.identity()
-        planned.append(PlannedModel(training.name, "mpc", identity, str(training.weights.resolve()), True))
-        records.append(
-            {
-                "name": training.name, "title": f"{training.variant.label}, seed {training.seed}",
-                "paper": built.card.paper, "year": built.card.year, "summary": training.variant.label,
-                "licence": "", "groups": [], "trained_on": [], "status": "run", "reason": "", "identity": identity,
-            }
-        )  # fmt: skip
-    grid = Plan(planned, test_sets, parse(perturbations), seed=0, device=compute_device(device))
+    wanted = [Requested(t.name, "mpc", str(t.weights.resolve())) for t in trainings]
+    target = compute_device(device)
+    planned, refused = plan_models(wanted, target)
+    if refused:
+        name, why = next(iter(refused.items()))
+        raise StudyError(f"{name}: {why.reason}")
+    records = []
+    for each, training, ready in zip(wanted, trainings, planned, strict=True):
+        titles = {"title": f"{training.variant.label}, seed {training.seed}", "summary": training.variant.label}
+        records.append({**model_record(each, [ready], {}), **titles, "licence": "", "groups": [], "trained_on": []})
+    grid = Plan(planned, test_sets, parse(perturbations), seed=0, device=target)
     request = {"models": ",".join(p.name for p in planned), "perturbations": perturbations, **request}
     return carry_out(grid, out, request, records, workers=workers, backend="loky")

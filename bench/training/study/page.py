@@ -14,8 +14,7 @@ import models
 from bench.data import TestSet
 from bench.metrics import evaluate
 from bench.plan import limited
-from bench.report import read_about
-from bench.results import read_results
+from bench.results import read, read_about
 from bench.training.mpc.recipe import STAGES, Recipe
 from bench.training.mpc.start import read_start
 from bench.training.study.design import Study
@@ -35,7 +34,7 @@ FEATURE_PHOTOS = 40
 
 def describe(study: Study, trainings: list[Training], test_sets: list[TestSet], run: Path, device: str) -> StudyView:
     """Everything that the page shows. run: the run folder of the evaluation."""
-    results, about = read_results(run / "results.csv"), read_about(run)
+    results, about = read(run), read_about(run)
     compared = comparisons(study, results)
     verdict = judge(study, compared, centre_auc(test_sets))
     features, embeddings = feature_space(study, trainings, test_sets, device)

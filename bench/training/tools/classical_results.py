@@ -19,8 +19,7 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parents[2]))  # runs from a clone that is not installed
 
 
-from bench.report import read_about
-from bench.results import read_results
+from bench.results import read, read_about
 from bench.store import Store
 from bench.summary import summarize
 
@@ -31,7 +30,7 @@ METRICS = {"auc": "pixel AUC", "best_f1": "best-threshold F1"}
 def main(run: Path, timed: Path) -> None:
     """Print the document."""
     about = read_about(run)
-    results, cells = read_results(run / "results.csv"), cells_of(run)
+    results, cells = read(run), cells_of(run)
     results = results[(results["protocol"] == "native") & results["metric"].isin(METRICS)]
     seconds = seconds_per_image(cells_of(timed))
     summary = summarize(pd.concat([together(results), results]), pd.concat([together(cells), cells]))
