@@ -36,7 +36,7 @@ import numpy as np
 
 SUITE = ("bench", "models")
 # They decide which class is built and what is said of it, not what it computes.
-REGISTRIES = frozenset({"models", "models.registry", "models.cards", "models.build", "models.localizer"})
+REGISTRIES = frozenset(f"models{name}" for name in ("", ".registry", ".card", ".building", ".localizer", ".index"))
 REGISTERING = frozenset({"register", "step"})  # decorators whose arguments are names and texts
 # Attributes of the suite's own localizers that decide where something runs, not what comes out.
 UNKEYED = frozenset({"_device", "_budget", "device", "trained_on", "_lock"})

@@ -17,12 +17,6 @@ SUMMARY = [
 ]
 
 
-def family_and_level(spec: str) -> tuple[str, str]:
-    """("jpeg+resize", "60+0.6") of "jpeg:60+resize:0.6"; ("identity", "") of "identity"."""
-    steps = [step.partition(":") for step in spec.split("+")]
-    return "+".join(name for name, _, _ in steps), "+".join(level for _, _, level in steps)
-
-
 def summarize(
     results: pd.DataFrame,
     cells: pd.DataFrame,

@@ -14,9 +14,8 @@ from bench.check import CELL
 from bench.cli import main
 from bench.metrics import METRICS
 
-ABOUT = {"versions": {}, "revision": "", "started": "", "request": {"seed": 0}} | dict.fromkeys(
-    ("models", "test_sets", "protocols"), []
-)
+ABOUT = {"versions": {}, "revision": "", "started": "", "request": {"seed": 0}}
+ABOUT |= {"models": [], "test_sets": [], "protocols": []}
 
 
 def make_run(folder, auc, model="toy", metric="auc", source="a{}", protocol="native"):

@@ -36,6 +36,7 @@ def test_published_numbers_stand_beside_those_of_a_folder_of_a_known_name(photo_
     folder.mkdir()
     data = f"folder:{(photo_folder / 'images').rename(folder / 'images')},{photo_folder / 'masks'}"
     words = ["run", "--models", "noi2,toy_localizers:Redness", "--data", data, "--perturbations", "clean"]
+    words += ["--protocols", "native,mpc"]
     assert main([*words, "--out", str(out), "--workers", "1"]) == 0
     about = json.loads((out / "run.json").read_text())
     assert about["test_sets"][0]["card"] == "" and about["models"][0]["own_weights"] is False
@@ -60,6 +61,16 @@ def test_two_runs_of_one_name_are_refused(run_folder, capsys):
 
 
 def test_an_unfinished_run_says_how_to_finish(run_folder, capsys):
-    (run_folder / "results.csv").unlink()
+    about = json.loads((run_folder / "run.json").read_text())
+    (run_folder / "run.json").write_text(json.dumps({**about, "finished": None}))
     assert main(["report", str(run_folder)]) == 2
-    assert "results.csv is missing; run the same `bench run` command again" in capsys.readouterr().err
+    assert "it resumes" in capsys.readouterr().err
+
+
+def test_a_table_that_was_edited_is_not_taken(run_folder):
+    assert main(["report", str(run_folder)]) == 0
+    summary = (run_folder / "report" / "tables" / "summary.csv").read_text()
+    table = run_folder / "results.csv"
+    table.write_text(table.read_text().replace(',"auc",1', ',"auc",7'))
+    assert main(["report", str(run_folder)]) == 0
+    assert (run_folder / "report" / "tables" / "summary.csv").read_text() == summary

@@ -7,15 +7,18 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from bench.evidence import Evidence
+from bench.evidence import Cell, Evidence
 from bench.metrics import evaluate
-from bench.metrics.transition_protocols import PROTOCOLS
-from bench.results import read_results
+from bench.perturb import parse
+from bench.results import COLUMNS as RESULTS
+from bench.results import read_results, results_table
 from bench.statistics import bootstrap_mean
-from bench.summary import RESULTS, SUMMARY, family_and_level, results_table, summarize
+from bench.summary import SUMMARY, summarize
+from bench.truth import Truth
 from models.image import ScoreMap
 
 SPECS = ("identity", "jpeg:60+resize:0.6")
+PROTOCOLS = ("native", "mpc")
 MODELS = {"good": "probability", "bad": "probability", "unbounded": "score"}
 TAMPERED = [f"t{i}" for i in range(6)]
 AUTHENTIC = ["a0", "a1"]
@@ -48,14 +51,17 @@ def run():
     for image in TAMPERED + AUTHENTIC:
         for spec in SPECS:
             for model in MODELS:
-                about = {"model": model, "test_set": "field", "image": image, "perturbation": spec}
+                perturbation = next(p for p in parse(spec) if p.spec == spec)
+                family, level = perturbation.family, perturbation.level
+                tampered = image in TAMPERED
+                cell = Cell(model, "field", image, SOURCES["field", image], tampered, family, level, spec)
                 status = status_of(model, image, spec)
                 score, mask = score_and_mask(model, image, spec)
                 if status == "ok":
-                    evidences.append(Evidence.measure(score, mask, tampered=image in TAMPERED, **about))
+                    made = Evidence.measure(score, Truth.of(mask), tampered=tampered, protocols=PROTOCOLS)
+                    evidences.append((cell, made))
                 elif status != "skipped":
-                    evidences.append(Evidence.unscored(status, "why", tampered=image in TAMPERED, **about))
-                family, level = family_and_level(spec)
+                    evidences.append((cell, Evidence(status, "why")))
                 cells.append(
                     {
                         "model": model,
@@ -68,7 +74,7 @@ def run():
                         "status": status,
                     }
                 )
-    results = results_table(iter(evidences), SOURCES, PROTOCOLS.values())
+    results = results_table(iter(evidences), PROTOCOLS)
     return results, pd.DataFrame(cells), evidences
 
 
@@ -81,7 +87,8 @@ def test_results_hold_what_evaluate_says(run):
         expected = evaluate(*score_and_mask(row.model, row.image, row.spec), row.protocol)[row.metric]
         assert row.value == pytest.approx(expected, abs=1e-12, nan_ok=True)
         assert row.source == SOURCES["field", row.image] and row.tampered
-        assert (row.perturbation, row.level) == family_and_level(row.spec)
+        shown = {"identity": ("identity", ""), SPECS[1]: ("jpeg+resize", "60+0.6")}
+        assert (row.perturbation, row.level) == shown[row.spec]
     counted = images.groupby(["model", "spec", "protocol", "metric"]).size()
     assert counted["good", "identity", "native", "auc"] == 6 and counted["bad", "identity", "mpc", "f1"] == 5
     assert not images.duplicated(["model", "image", "spec", "protocol", "metric"]).any()
@@ -152,7 +159,7 @@ def test_a_condition_without_any_result_is_there_with_its_failures(run):
 def test_the_table_does_not_depend_on_the_order_of_the_evidence(run):
     results, cells, evidences = run
     shuffled = [evidences[i] for i in np.random.default_rng(0).permutation(len(evidences))]
-    again = results_table(shuffled, SOURCES, PROTOCOLS.values())
+    again = results_table(shuffled, PROTOCOLS)
     keys = [c for c in RESULTS if c != "value"]
     first, second = (table.sort_values(keys).reset_index(drop=True) for table in (results, again))
     pd.testing.assert_frame_equal(first, second, rtol=1e-12)
@@ -173,19 +180,7 @@ def test_the_table_read_from_disk_gives_the_same_summary(run, tmp_path):
 
 def test_nothing_measured_gives_empty_tables(run):
     _, cells, _ = run
-    empty = results_table([], {}, PROTOCOLS.values())
+    empty = results_table([], PROTOCOLS)
     assert list(empty.columns) == RESULTS and empty.empty
     summary = summarize(empty, cells)
     assert list(summary.columns) == SUMMARY and summary.empty
-
-
-@pytest.mark.parametrize(
-    "spec, expected",
-    [("identity", ("identity", "")), ("jpeg:60", ("jpeg", "60")), ("jpeg:60+resize:0.6", ("jpeg+resize", "60+0.6"))],
-)
-def test_family_and_level(spec, expected):
-    from bench.perturb import parse
-
-    assert family_and_level(spec) == expected
-    perturbation = next(p for p in parse(spec) if p.spec == spec)
-    assert (perturbation.family, perturbation.level) == expected
