@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from scipy.ndimage import affine_transform
+from scipy.ndimage import affine_transform, binary_erosion
 from sklearn.metrics import f1_score
 
+from bench.metrics import Observation, image_metrics, measure
 from bench.perturb import STEPS, parse
 from bench.severity import severity
 from bench.truth import Truth
-from models.image import ForensicImage
+from models.image import ForensicImage, ScoreMap
 
 KEY = ("set", "image")
 GEOMETRIC = {
@@ -173,3 +174,24 @@ def test_severity_ignores_what_is_not_scored():
     assert measured.psnr == pytest.approx(10 * np.log10(255**2 / np.mean(inner**2)))
     nothing = severity(pair.reference, pair.image, np.zeros(pair.image.shape, bool))
     assert np.isnan(nothing.psnr) and np.isnan(nothing.ssim) and nothing.scorable == 0
+
+
+def measured(values: np.ndarray, truth: Truth, protocol: str) -> dict[str, float]:
+    score = ScoreMap(np.ascontiguousarray(values, np.float32), "probability")
+    kept = measure(score, truth, True, [protocol])
+    return image_metrics(Observation(True, "probability", None, float(score.values.max()), kept), protocol)
+
+
+@pytest.mark.parametrize("protocol", ["native", "mpc", "imlvit", "mvss", "safire", "trufor", "imdlbenco"])
+@pytest.mark.parametrize("spec", SPECS)
+def test_protocols_give_a_perfect_map_an_f1_of_one_whatever_is_said_of_unscorable_pixels(spec, protocol):
+    y, x = np.mgrid[0:120, 0:170]
+    mask = ((y - 55) ** 2 + (x - 70) ** 2 < 40**2) | ((y > 70) & (y < 100) & (x > 110) & (x < 150))
+    pair = parse(spec)[1].apply_pair(as_photo(mask), Truth.of(mask), KEY)
+    where = scorable(pair.truth)
+    if not all(binary_erosion(of_class, iterations=12).any() for of_class in (pair.truth.forged, ~pair.truth.forged)):
+        pytest.skip("less of a class is left than the margins of some protocols take away")
+    perfect = pair.image.rgb[..., 0] / 255
+    spoilt = np.where(where, perfect, np.random.default_rng(5).random(perfect.shape))
+    for values in (perfect, spoilt):
+        assert measured(values, pair.truth, protocol)["f1"] == pytest.approx(1, abs=1e-6), protocol
