@@ -32,7 +32,7 @@ RULES = {  # what a column `protocol` says that no protocol of this suite does
 STEPS = {  # family of a printed table -> family of this suite, and how its level is written
     "JPEG": ("jpeg", r"q=(\d+)"),
     "GaussianBlur": ("blur", r"k=(\d+)"),
-    "GaussianNoise": ("noise", r"(?:std|sigma)=([\d.]+)"),
+    "GaussianNoise": ("noise", r"(?:(?:std|sigma)=)?([\d.]+)"),
     "Resize": ("resize", r"([\d.]+)x?"),
     "GammaCorrect": ("gamma", r"p=([\d.]+)"),
 }
@@ -48,6 +48,7 @@ class Source:
     differs: str = ""
     images: dict[str, int] = field(default_factory=dict)
     perturbed: str = "how the images were perturbed is not stated"
+    steps: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ class PublishedNumber:
         if not self.perturbation:
             return "identity"
         family, written = STEPS.get(self.perturbation, ("", ""))
+        family = self.made.steps.get(self.perturbation, family)
         level = re.fullmatch(written, self.level) if family else None
         return f"{family}:{float(level[1]):g}" if level else ""
 

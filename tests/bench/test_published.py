@@ -5,6 +5,7 @@ import json
 import pytest
 
 from bench.cli import main
+from bench.perturb import parse
 from bench.published import everything, of_test_set, published, records
 
 
@@ -62,12 +63,23 @@ def test_best_thresholds_stand_beside_best_thresholds():
 def test_perturbations_are_named_as_here_or_left_out():
     assert found(everything(), model="mpc-catnet", spec_here="jpeg:70")[0].value == 0.975
     specs = {(n.perturbation, n.level): n.spec_here for n in everything()}
-    assert specs["GaussianBlur", "k=11"] == "blur:11"
+    assert specs["GaussianBlur", "k=5"] == "blur:5"
     assert specs["GaussianNoise", "sigma=3"] == "noise:3"
     assert specs["Resize", "0.78x"] == "resize:0.78"
-    for family, level in (("OSN", "WeChat"), ("JPEG", "AVG"), ("GaussianNoise", "0.002"), ("combined", "Mixed")):
+    for family, level in (("OSN", "WeChat"), ("JPEG", "AVG"), ("GammaCorrect", "p=0.85"), ("combined", "Mixed")):
         assert specs[family, level] == ""
     assert all(number.obstacles for number in everything() if number.perturbation)
+    assert all(len(parse(number.spec_here)) <= 2 for number in everything() if number.spec_here)
+
+
+def test_a_label_is_read_in_the_units_of_its_source():
+    """Mesorch heads a variance "std"; MPC's intensity is read as the variance that fits its curves."""
+    mesorch = {(n.perturbation, n.level): n.spec_here for n in everything() if n.source.startswith("Mesorch")}
+    assert mesorch["GaussianNoise", "std=23"] == "imdlbenco_noise:23"
+    assert mesorch["JPEG", "q=50"] == "imdlbenco_jpeg:50"
+    figure = {(n.perturbation, n.level): n.spec_here for n in everything() if "Figure 2" in n.source}
+    assert figure["GaussianNoise", "0.002"] == "mpc_noise_variance:0.002"
+    assert figure["GaussianBlur", "k=11"] == "blur:11"
 
 
 @pytest.mark.parametrize("name", ["casia1", "CASIAv1", "CASIA-v1"])
