@@ -139,11 +139,14 @@ class Source:
         for step in view.truth:
             forged = self.made(step, forged)
         forged = self._known(forged)
-        scored = None if view.region is None else self.made(view.region, forged)
-        if self.truth.scorable is not None:
-            scored = self._without_unscorable(view, scored)
-            if not scored.any():
-                return Excluded(NO_PIXEL, True)
+        left_out = None if self.truth.scorable is None else self._unscorable(view)
+        if left_out is not None and left_out.all():
+            return Excluded(NO_PIXEL, True)
+        scored = None if left_out is None else ~left_out
+        if view.region is not None:
+            # a region is drawn around the forged pixels that can be scored: what the others are is not known
+            region = self.made(view.region, forged if scored is None else forged & scored)
+            scored = region if scored is None else region & scored
         if scored is not None and not scored.any():
             return Excluded(NO_PIXEL, False)
         return self._seen.setdefault((id(values), id(forged), id(scored)), Seen(values, forged, scored, self))
@@ -156,7 +159,8 @@ class Source:
         self._truths.append(forged)
         return forged
 
-    def _without_unscorable(self, view: View, scored: np.ndarray | None) -> np.ndarray:
+    def _unscorable(self, view: View) -> np.ndarray:
+        """Bool at the size of the view: True where a pixel that the result depends on cannot be scored."""
         both = self.score.values.shape == self.truth.shape
         left_out = None
         for steps in (view.truth, view.score) if both else (view.truth,):
@@ -165,7 +169,7 @@ class Source:
                 if hasattr(step, "footprint"):
                     unscorable = step.footprint(unscorable, self)
             left_out = unscorable if left_out is None else left_out | unscorable
-        return ~left_out if scored is None else scored & ~left_out
+        return left_out
 
 
 @dataclass(frozen=True)

@@ -195,22 +195,27 @@ def protocol(side: int | None = None, padded: bool = False) -> Protocol:
     )
 
 
-IMDLBENCO = protocol()
-CORRECTED = dataclasses.replace(
-    IMDLBENCO,
-    name="imdlbenco-corrected",
-    title="IMDL-BenCo evaluators, corrected",
-    description=(
-        "As imdlbenco, but metrics that are undefined (authentic images, masks forged throughout) are left out, and "
-        "all inversions are of the thresholded map."
-    ),
-    kept={name: IMDLBENCO.kept[name] for name in ("counts", "rank", "peak")},
-    parts=(Part(FOUND + RIGHT[:3], ("counts",), corrected), Part(ORDER, ("rank",), ranked_corrected)),
-    average="nanmean",
-    empty="NaN, left out",
-    quirks=(),
-    twin="imdlbenco",
+def _corrected(original: Protocol) -> Protocol:
+    return dataclasses.replace(
+        original,
+        name=f"{original.name}-corrected",
+        title=f"{original.title}, corrected",
+        description=(
+            f"As {original.name}, but metrics that are undefined (authentic images, masks forged throughout) are left "
+            "out, and all inversions are of the thresholded map."
+        ),
+        kept={name: original.kept[name] for name in ("counts", "rank", "peak")},
+        parts=(Part(FOUND + RIGHT[:3], ("counts",), corrected), Part(ORDER, ("rank",), ranked_corrected)),
+        average="nanmean",
+        empty="NaN, left out",
+        quirks=(),
+        twin=original.name,
+    )
+
+
+ORIGINALS = (
+    protocol(),
+    dataclasses.replace(protocol(512), name="imdlbenco-square", twin="imdlbenco-square-corrected"),
+    dataclasses.replace(protocol(1024, padded=True), name="imdlbenco-padded", twin="imdlbenco-padded-corrected"),
 )
-SQUARE = dataclasses.replace(protocol(512), name="imdlbenco-square", twin="")
-PADDED = dataclasses.replace(protocol(1024, padded=True), name="imdlbenco-padded", twin="")
-PROTOCOLS = (IMDLBENCO, CORRECTED, SQUARE, PADDED)
+PROTOCOLS = (*ORIGINALS, *map(_corrected, ORIGINALS))

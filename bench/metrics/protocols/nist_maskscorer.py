@@ -24,7 +24,12 @@ METRICS = (
     Metric("optimum_nmm", "Optimum NMM", f"{NMM} at the threshold of the optimum MCC.", low=-1.0),
     Metric("optimum_bwl1", "Optimum BWL1", "Share of wrong pixels at the threshold of the optimum MCC.", DOWN),
     Metric(
-        "optimum_threshold", "Optimum threshold", "That threshold, system level 0..255 (0 = forged).", NEITHER, high=255
+        "optimum_threshold",
+        "Optimum threshold",
+        "That threshold, system level 0..255 (0 = forged).",
+        NEITHER,
+        low=-1,
+        high=255,
     ),
     Metric("actual_mcc", "Actual MCC", "MCC at the fixed threshold.", low=-1.0),
     Metric("actual_nmm", "Actual NMM", f"{NMM} at the fixed threshold.", low=-1.0),
@@ -34,7 +39,7 @@ METRICS = (
     Metric("maximum_mcc", "Maximum MCC", "Mean MCC at the one threshold that maximises it.", scope="set", low=-1.0),
     Metric("maximum_nmm", "Maximum NMM", "Mean NMM at the threshold of the maximum MCC.", scope="set", low=-1.0),
     Metric("maximum_bwl1", "Maximum BWL1", "Mean BWL1 at the threshold of the maximum MCC.", DOWN, "set"),
-    Metric("maximum_threshold", "Maximum threshold", "That threshold, level 0..255.", NEITHER, "set", high=255),
+    Metric("maximum_threshold", "Maximum threshold", "That threshold, level 0..255.", NEITHER, "set", low=-1, high=255),
     Metric("mask_average_auc", "Mask-average AUC", "AUC of the rates averaged over images.", scope="set"),
 )
 NO_BLACK = "no black region in the reference: nothing to score"
@@ -203,20 +208,23 @@ def protocol(threshold: int = 127, binary: bool = False) -> Protocol:
             ),
             Quirk("authentic-not-scored", "Images without a forged region are left out: false alarms cost nothing."),
         ),
-        twin="" if binary else "nist-maskscorer-corrected",
+        twin="nist-maskscorer-binary-corrected" if binary else "nist-maskscorer-corrected",
         original="usnistgov/MediScore fbf3f25: lib/maskMetrics.py, lib/masks.py, lib/metricRunner.py (--speedup)",
     )
 
 
-NIST = protocol()
-CORRECTED = dataclasses.replace(
-    NIST,
-    name="nist-maskscorer-corrected",
-    title="NIST MaskScorer, corrected",
-    description="As nist-maskscorer, but AUC and EER of images of one scored class are left out.",
-    parts=(Part(NAMES, ("levels", "areas"), corrected), NIST.parts[1]),
-    empty="MCC 0 if prediction or reference is constant; one class scored: no AUC, EER; no forged pixel: left out",
-    quirks=NIST.quirks[1:],
-    twin="nist-maskscorer",
-)
-PROTOCOLS = (NIST, CORRECTED, protocol(binary=True))
+def _corrected(original: Protocol) -> Protocol:
+    return dataclasses.replace(
+        original,
+        name=f"{original.name}-corrected",
+        title=f"{original.title}, corrected",
+        description=f"As {original.name}, but AUC and EER of images of one scored class are left out.",
+        parts=(Part(NAMES, ("levels", "areas"), corrected), original.parts[1]),
+        empty="MCC 0 if prediction or reference is constant; one class scored: no AUC, EER; no forged pixel: left out",
+        quirks=original.quirks[1:],
+        twin=original.name,
+    )
+
+
+ORIGINALS = (protocol(), protocol(binary=True))
+PROTOCOLS = (*ORIGINALS, *map(_corrected, ORIGINALS))

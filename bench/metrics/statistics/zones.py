@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Areas:
-    """Pixels of one image: in the boundary zone alone, in the distraction zone, and forged ones, scored or not."""
+    """Pixels of one image: in the boundary zone alone, in the distraction zone, and forged ones, in a zone or not."""
 
     boundary: int
     distraction: int
@@ -35,9 +35,11 @@ class Zones:
     needs_scale: ClassVar[bool] = False
 
     def measure(self, seen: Seen) -> Areas:
-        """Those of the whole image, scored or not."""
-        boundary, distraction = self.region.zones(seen.forged, seen.source)
-        zones = (~boundary & distraction, ~distraction, seen.forged)
+        """Those of the pixels that can be scored."""
+        scorable = np.ones_like(seen.forged) if seen.scored is None else seen.scored
+        forged = seen.forged & scorable
+        boundary, distraction = self.region.zones(forged, seen.source)
+        zones = (~boundary & distraction & scorable, ~distraction & scorable, forged)
         return Areas(*(int(np.count_nonzero(zone)) for zone in zones))
 
     def read(self, data: bytes) -> Areas:

@@ -51,7 +51,8 @@ class NoScoreZones:
         if self.binary:
             return boundary, np.ones_like(boundary)
         values = source.truth.values
-        other = ((values != 0) & (values != 255)).view(np.uint8)
+        other = (values != 0) & (values != 255)
+        other = (other if source.truth.scorable is None else other & source.truth.scorable).view(np.uint8)
         return boundary, kept_forged | ~_dilated(other, self.distraction).astype(bool)
 
     def __call__(self, forged: np.ndarray, source: Source) -> np.ndarray:
