@@ -272,7 +272,8 @@ class _Measuring:
                 with outcome.stage("perturb"):
                     made = perturbation.apply_pair(original, truth, key=self._names, seed=job.seed)
                 with outcome.stage("severity"):
-                    distance = severity(made.reference, made.image)
+                    scorable = made.truth.scorable if perturbation.geometric else None
+                    distance = severity(made.reference, made.image, scorable)
                 with outcome.stage("pictures"):
                     key = photo_key(*self._names, perturbation.spec)
                     outcome.pictures.append(("photo", key, thumbnails.photo(made.image.rgb)))
