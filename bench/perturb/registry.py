@@ -38,6 +38,7 @@ class Step:
         growth: level -> factor by which the number of pixels grows.
         needs, extra: a module that must be importable, and the extra of this package that installs it.
         aliases: other names of the same operation, as papers call it.
+        family: what it is one level of, where it has none of its own (a network: "network"); else its name.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Step:
     needs: str = ""
     extra: str = ""
     aliases: tuple[str, ...] = ()
+    family: str = ""
 
     def read_level(self, text: str) -> Level:
         """The level that `text` states. Raises PerturbationError."""

@@ -33,13 +33,13 @@ class Perturbation:
 
     @property
     def family(self) -> str:
-        """The names of the steps, `"jpeg+resize"`, or `"identity"`."""
-        return "+".join(name for name, _ in self.steps) or IDENTITY
+        """The families of the steps, `"jpeg+resize"`, `"network"`, or `"identity"`."""
+        return "+".join(STEPS[name].family or name for name, _ in self.steps) or IDENTITY
 
     @property
     def level(self) -> str:
-        """The levels of the steps as text, `"60+0.5"`; empty for the identity."""
-        return "+".join(level_text(level) for _, level in self.steps)
+        """The levels of the steps as text, `"60+0.5"`, `"facebook@2021"`; empty for the identity."""
+        return "+".join(name if STEPS[name].family else level_text(level) for name, level in self.steps)
 
     @property
     def geometric(self) -> bool:
@@ -122,6 +122,7 @@ def _record(s: Step) -> dict:
         "name": s.name,
         "title": s.law,
         "description": _description(s),
+        "family": s.family or s.name,
         "parameter": s.parameter,
         "unit": s.unit,
         "values": s.values,

@@ -30,7 +30,7 @@ TELEGRAM_BITS_PER_PIXEL = 4  # kRecompressAfterBpp
 X_MEGABYTES = 5
 
 
-@step("telegram-desktop@2026", values="none")
+@step("telegram-desktop@2026", values="none", family="network")
 def telegram_desktop(image: ForensicImage, level: None, rng: np.random.Generator) -> ForensicImage:
     """Longest side at most 1280, JPEG 87, 4:2:0, progressive; a JPEG of at most 1280 and 4 bits a pixel is passed on.
 
@@ -42,7 +42,7 @@ def telegram_desktop(image: ForensicImage, level: None, rng: np.random.Generator
     return _telegram(image, 1280)
 
 
-@step("telegram-desktop-large@2026", values="none")
+@step("telegram-desktop-large@2026", values="none", family="network")
 def telegram_desktop_large(image: ForensicImage, level: None, rng: np.random.Generator) -> ForensicImage:
     """As telegram-desktop@2026 with the option "send large photos": longest side at most 2560.
 
@@ -52,7 +52,7 @@ def telegram_desktop_large(image: ForensicImage, level: None, rng: np.random.Gen
     return _telegram(image, 2560)
 
 
-@step("signal-standard@2026", values="none")
+@step("signal-standard@2026", values="none", family="network")
 def signal_standard(image: ForensicImage, level: None, rng: np.random.Generator) -> ForensicImage:
     """Longest side at most 1600, JPEG 70, 4:2:0, baseline.
 
@@ -62,7 +62,7 @@ def signal_standard(image: ForensicImage, level: None, rng: np.random.Generator)
     return encode.jpeg(_within(image.rgb, 1600), 70)
 
 
-@step("signal-high@2026", values="none")
+@step("signal-high@2026", values="none", family="network")
 def signal_high(image: ForensicImage, level: None, rng: np.random.Generator) -> ForensicImage:
     """Longest side at most 4096, JPEG 75, 4:2:0, baseline.
 
@@ -72,7 +72,7 @@ def signal_high(image: ForensicImage, level: None, rng: np.random.Generator) -> 
     return encode.jpeg(_within(image.rgb, 4096), 75)
 
 
-@step("x@2022", values="none")
+@step("x@2022", values="none", family="network")
 def x(image: ForensicImage, level: None, rng: np.random.Generator) -> ForensicImage:
     """Longest side at most 4096, JPEG 85, 4:2:0; a JPEG that fits, of at most 5 MB and quality 85, is passed on.
 
@@ -85,7 +85,7 @@ def x(image: ForensicImage, level: None, rng: np.random.Generator) -> ForensicIm
     return encode.jpeg(_within(image.rgb, 4096), 85)
 
 
-@step("facebook@2021", values="none")
+@step("facebook@2021", values="none", family="network")
 def facebook(image: ForensicImage, level: None, rng: np.random.Generator) -> ForensicImage:
     """Longest side at most 2048, JPEG 92, 4:2:0, progressive.
 
@@ -95,7 +95,7 @@ def facebook(image: ForensicImage, level: None, rng: np.random.Generator) -> For
     return encode.jpeg_by_pillow(_within(image.rgb, 2048), quality=92, subsampling="4:2:0", progressive=True)
 
 
-@step("facebook-ifosn@2022", values="none", deterministic=False)
+@step("facebook-ifosn@2022", values="none", family="network", deterministic=False)
 def facebook_ifosn(image: ForensicImage, level: None, rng: np.random.Generator) -> ForensicImage:
     """JPEG 4:2:0 of a quality drawn from 71 to 95 for each image.
 
@@ -105,7 +105,7 @@ def facebook_ifosn(image: ForensicImage, level: None, rng: np.random.Generator) 
     return encode.jpeg(image.rgb, int(rng.integers(71, 95, endpoint=True)))
 
 
-@step("weibo@2021", values="none")
+@step("weibo@2021", values="none", family="network")
 def weibo(image: ForensicImage, level: None, rng: np.random.Generator) -> ForensicImage:
     """JPEG 85, 4:4:4, baseline, at the picture's own size (a limit was not reached).
 

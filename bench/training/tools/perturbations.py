@@ -95,9 +95,11 @@ def _entry(s: Step, table) -> str:
         f"needs `pip install 'forgery-bench[{s.extra}]'`" if s.extra else "",
         f"source: {s.source}",
     ]
-    rows = table[table["family"] == s.name]
+    rows = table[table["spec"].str.partition(":")[0] == s.name]
     measured = ", ".join(
-        f"{row.level or 'median'}: {_psnr(row.psnr)}" + (f" ({row.scorable:.0%} scorable)" if row.scorable < 1 else "")
+        (f"{row.level}: " if s.values != "none" else "")
+        + _psnr(row.psnr)
+        + (f" ({row.scorable:.0%} scorable)" if row.scorable < 1 else "")
         for row in rows.itertuples()
     )
     return f"**`{s.name}`** {s.law}\n{'; '.join(filter(None, facts))}." + (

@@ -234,6 +234,12 @@ def test_parse_gives_specs_families_and_levels():
     ]
 
 
+def test_networks_are_levels_of_one_family():
+    (alone, chained) = parse("facebook@2021;weibo@2021+jpeg:60")[1:]
+    assert (alone.spec, alone.family, alone.level) == ("facebook@2021", "network", "facebook@2021")
+    assert (chained.family, chained.level) == ("network+jpeg", "weibo@2021+60")
+
+
 def test_parse_mixes_grids_and_specs_without_duplicates():
     standard = [p.spec for p in parse("standard")]
     assert [p.spec for p in parse("jpeg:35;standard;jpeg:90,60;identity;clean")] == [
