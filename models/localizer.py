@@ -84,8 +84,9 @@ class Localizer(ABC):
         """SHA-256 over name, settings, weights and source code: equal identities give equal score maps."""
         own = self.identity_parts()
         if own is not None:
-            parts = [part if isinstance(part, bytes) else part.read_bytes() for part in own]
-            return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+            contents = (part if isinstance(part, bytes) else part.read_bytes() for part in own)
+            digests = [hashlib.sha256(content).digest() for content in contents]
+            return hashlib.sha256(_source_digest(type(self)).encode() + b"".join(digests)).hexdigest()
         settings = json.dumps(self.settings(), sort_keys=True, default=str)
         parts = (self.card.name, settings, self.weights_digest or "", _source_digest(type(self)))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
