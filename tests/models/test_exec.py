@@ -19,6 +19,8 @@ import scipy.io
 import models
 from bench import runner
 from bench.cli import main
+from bench.identity import identify
+from bench.results import read
 from models import ForensicImage, NotApplicable, WeightsMissing
 from models.exec import Description, ExecError
 from models.image import encode_jpeg
@@ -402,13 +404,13 @@ def test_identity_follows_content_and_never_paths_devices_or_patience(tool, tmp_
     command = [sys.executable, "-I", "tool.py", "--weights=w.pth", "--alpha=0.5"]
 
     def identity(**changed):
-        return tool(command=changed.pop("command", command), **(stated | changed)).identity()
+        return identify(tool(command=changed.pop("command", command), **(stated | changed))).digest
 
     first = identity()
     assert first == identity(devices=[3], image_s=7, startup_s=7)
     moved = tmp_path / "elsewhere"
     subprocess.run(["cp", "-r", tmp_path / "tool", moved], check=True)
-    assert models.build(f"exec:{moved / 'tool.toml'}").identity() == first
+    assert identify(models.build(f"exec:{moved / 'tool.toml'}")).digest == first
     seen = [
         first, identity(version="2"), identity(kind="score"), identity(resize="nearest"),
         identity(env={"SIZE": "small"}), identity(command=[*command[:-1], "--alpha=0.6"]), identity(answer="pass"),
@@ -429,7 +431,7 @@ def test_identity_covers_the_program(tool, tmp_path):
         program = tmp_path / "tool/program"
         program.write_text(text)
         program.chmod(0o755)
-        seen.add(tool(command=["./program"]).identity())
+        seen.add(identify(tool(command=["./program"])).digest)
     assert len(seen) == 2
 
 
@@ -502,14 +504,12 @@ def test_the_example_in_an_environment_of_its_own(tmp_path, photo_folder, capsys
     assert main([*words, "--out", str(tmp_path / "run"), "--json"]) == 0
     about = json.loads(capsys.readouterr().out)
     assert about["cells"]["ok"] == 2 * 4 * 3 - 4 and about["cells"]["not_applicable"] == 4
-    rows = (tmp_path / "run/results.csv").read_text().splitlines()
-    header = rows[0].split(",")
-    values = {}
-    for row in rows[1:]:
-        fields = dict(zip(header, row.split(","), strict=False))
-        if fields.get("metric") == "auc" and "jpeg" not in row:
-            values.setdefault(fields["model"], []).append(row.partition(",")[2])
-    assert values["tool"] and values["tool"] == values["toy_localizers:Redness"]
+    table = read(tmp_path / "run")
+    table = table[(table["metric"] == "auc") & ~table["perturbation"].str.startswith("jpeg")]
+    ours, plain = (table[table["model"] == name] for name in ("tool", "toy_localizers:Redness"))
+    where = ["test_set", "image", "perturbation", "level"]
+    both = ours.merge(plain, on=where)
+    assert len(both) == len(ours) >= 8 and np.array_equal(both["value_x"], both["value_y"])
 
 
 def test_no_tool_is_left_over():

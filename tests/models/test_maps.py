@@ -13,6 +13,7 @@ import scipy.ndimage
 from PIL import Image
 
 import models
+from bench.identity import identify
 from models.image import ForensicImage, encode_jpeg
 from models.mapfile import MapFileError
 
@@ -204,7 +205,7 @@ def test_without_a_folder_there_are_no_maps():
 
 def test_identity_follows_the_maps(folder):
     def identity():
-        return models.build(f"maps:{folder}").identity()
+        return identify(models.build(f"maps:{folder}")).digest
 
     seen = [identity()]
     assert identity() == seen[0]
