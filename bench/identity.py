@@ -40,6 +40,7 @@ REGISTRIES = frozenset(f"models{name}" for name in ("", ".registry", ".card", ".
 REGISTERING = frozenset({"register", "step"})  # decorators whose arguments are names and texts
 # Attributes of the suite's own localizers that decide where something runs, not what comes out.
 UNKEYED = frozenset({"_device", "_budget", "device", "trained_on", "_lock"})
+WRITTEN_IN_PYTHON = 1 << 9  # Py_TPFLAGS_HEAPTYPE: of a class in C, attributes are not all that it holds
 ALWAYS = ("numpy", "opencv-python", "pillow")  # they decode, perturb and count for every localizer
 
 
@@ -522,7 +523,7 @@ class _State:
             return self._text(value.bit_generator.state, where)
         if dataclasses.is_dataclass(value):
             held = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        elif hasattr(value, "__dict__"):
+        elif hasattr(value, "__dict__") and cls.__flags__ & WRITTEN_IN_PYTHON:
             held = dict(vars(value))
             held |= {n: getattr(value, n) for n in _slots(cls) if hasattr(value, n)}
         elif _slots(cls):

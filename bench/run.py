@@ -86,7 +86,7 @@ def carry_out(
                 "machine": provenance.machine(),
                 **_held(store, grid, records, {} if only else before),
                 "metrics": [_metric_record(m) for m in METRICS.values()],
-                "protocols": [_protocol_record(name) for name in grid.protocols],
+                "protocols": [protocol_record(name) for name in grid.protocols],
             }  # fmt: skip
             measured = before.get("seconds") if isinstance(before.get("seconds"), dict) else None
             _write_json(out / "run.json", {**about, "finished": None, "seconds": measured})
@@ -223,7 +223,7 @@ def _test_set_record(test_set: TestSet) -> dict:
     }  # fmt: skip
 
 
-def _protocol_record(name: str) -> dict:
+def protocol_record(name: str) -> dict:
     protocol = find(name)
     record = {key: getattr(protocol, key) for key in ("name", "version", "title", "description", "headline", "images")}
     return {**record, "metrics": list(protocol.metrics), "set_metrics": list(protocol.set_metrics)}

@@ -194,9 +194,8 @@ def _job(plan: Plan, place: Place, rows: np.ndarray) -> Job:
 
 
 def _engine(jobs: Iterable[Job], workers: int, backend: str) -> Iterator[Outcome]:
-    calls = (joblib.delayed(measure)(job, workers > 1) for job in jobs)
+    calls = (joblib.delayed(measure)(job) for job in jobs)
     if backend in ("loky", "threading"):
-        # One thread per worker: the cores are shared out by image, and results do not depend on thread counts.
         extra = {"inner_max_num_threads": 1} if backend == "loky" else {}
         with joblib.parallel_config(backend=backend, n_jobs=workers, **extra):
             yield from joblib.Parallel(return_as="generator_unordered", pre_dispatch=f"{2 * workers}")(calls)
@@ -235,13 +234,9 @@ def _start_ray(workers: int) -> None:
 # ------------------------------------------------------------------------------------------- inside a worker
 
 
-def measure(job: Job, shared: bool) -> Outcome:
-    """Run one job: decode once, perturb once per level, localize with every localizer that lacks the cell.
-
-    shared: several workers run on this machine, so this one takes one thread.
-    """
-    if shared:
-        _limit_threads()
+def measure(job: Job) -> Outcome:
+    """Run one job: decode once, perturb once per level, localize with every localizer that lacks the cell."""
+    _limit_threads()
     if os.getpid() != job.planner:
         _become_worker(job.planner)
     built = {planned.name: _built(planned, job.device) for planned in job.models}
@@ -446,6 +441,10 @@ _is_worker = False
 
 
 def _limit_threads() -> None:
+    """One thread per worker: cores are shared out by image, and no result depends on how many there are.
+
+    Two threads of one network on a busy machine took 17 times as long as one.
+    """
     import cv2
 
     cv2.setNumThreads(1)

@@ -101,6 +101,21 @@ class MaskRule:
         )
 
 
+def truth_of(image: Path, files: Sequence[Path], shapes: Sequence, tampered: bool, rule: MaskRule) -> Truth:
+    """The ground truth of an image file: of its mask files, its shapes, or, for want of both, of what is known.
+
+    A tampered image without either has no scorable pixel. Raises ImageError.
+    """
+    size = stored_size(image)
+    if files:
+        return read_truth(files, rule, size)
+    if shapes:
+        return shapes_truth(shapes, size)
+    if tampered:
+        return Truth(np.zeros(size, np.uint8), scorable=np.zeros(size, bool))
+    return Truth.pristine(size)
+
+
 def read_truth(paths: Sequence[Path], rule: MaskRule, shape: tuple[int, int]) -> Truth:
     """Ground truth of an image of this (height, width) from its mask files, several of them united.
 

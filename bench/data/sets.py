@@ -17,7 +17,7 @@ from bench.data.cards import Card
 from bench.data.files import file_digest
 from bench.data.masks import MaskRule
 from bench.truth import Truth
-from models.image import ForensicImage, ImageError, read_image, shown, stored_size
+from models.image import ForensicImage, ImageError, read_image, shown
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class TestSet:
     remarks: list[str] = field(default_factory=list)
 
     # Leaf modules that turn the files into image and ground truth: part of the key of a stored result.
-    reader_modules: ClassVar[tuple[str, ...]] = ("models.image", "bench.data.masks", "bench.truth")
+    reader_modules: ClassVar[tuple[str, ...]] = ("bench.data.masks:truth_of",)
 
     @property
     def tampered(self) -> list[Sample]:
@@ -115,17 +115,7 @@ class TestSet:
         card resizes) or marks no pixel.
         """
         with _named(sample):
-            return self._truth(sample)
-
-    def _truth(self, sample: Sample) -> Truth:
-        shape = stored_size(sample.image)
-        if sample.mask is not None:
-            return masks.read_truth(sample.masks, self.rule, shape)
-        if sample.shapes:
-            return masks.shapes_truth(sample.shapes, shape)
-        if sample.tampered:
-            return Truth(np.zeros(shape, np.uint8), scorable=np.zeros(shape, bool))
-        return Truth.pristine(shape)
+            return masks.truth_of(sample.image, sample.masks, sample.shapes, sample.tampered, self.rule)
 
     def read_mask(self, sample: Sample) -> np.ndarray:
         """The forged pixels, bool (H, W) of the image's size: `read_truth` above 127. Raises ImageError as it does,
