@@ -20,11 +20,9 @@ TRAINING_COMMANDS = {"bench.commands.train", "bench.commands.study"}
 # Known faults, (importing file, imported file): who mends them. Whoever does deletes the row; the tests insist.
 CLIMBING = {
     ("bench.report", "reports"): "report: the command hands the views to `reports.write`",
-    ("bench.training.study.page", "reports.study"): "training: the command hands the view to `reports.study.write`",
 }
 CIRCULAR = {
     ("reports.comparison", "reports"): "report: RunView moves out of reports/__init__.py",
-    ("bench.training.mpc.card", "bench.training.mpc.train"): "training: the class leaves the file of the command line",
 }
 Graph = Mapping[str, set[str]]
 

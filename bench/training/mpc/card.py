@@ -1,45 +1,53 @@
-"""The model card that a training writes beside its network: what it was made of, by what command, how good it is."""
+"""The model card that a training writes next to its network: data, command, results."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from bench import provenance
+from bench.files import write_atomic
 from bench.metrics import PROTOCOLS, evaluate
 from bench.statistics import bootstrap_mean
-from bench.training.mpc.forgeries import forged_photo
+from bench.training.mpc.forgeries import Photos, forged_photo
 from bench.training.mpc.log import read_rows
+from bench.training.mpc.pairs import Pairs
 from bench.training.mpc.recipe import Stage, Teaching
+from bench.training.mpc.streams import Stream
+from bench.training.mpc.training import Outcome, Training
 from models import Localizer, build
 from models.image import ForensicImage, ImageError
 
-if TYPE_CHECKING:
-    from bench.training.mpc.train import Outcome, Training
+log = logging.getLogger(__name__)
 
-STREAM = 5  # of random numbers: the held-back forgeries of the card are not those that chose the best network
 METRICS = {"auc": "pixel AUC", "f1": "F1 (p > .5)", "best_f1": "best F1"}
 PROTOCOL = "native"
 
 
 def write_card(training: Training, stage: str, licence: str) -> Path:
-    """Measure the exported networks of a finished training on what it held back and write the card, `mpc.md`.
+    """Measure the exported networks of a finished training on its validation photos and write the card, `mpc.md`.
 
-    stage: the one that `training.run` finished last. licence: of the photos, in the user's words. Returns the file.
+    Args:
+        training: finished and exported.
+        stage: the one that `training.run` finished last.
+        licence: of the photos, in the user's words.
+
+    Returns:
+        The file.
     """
     files = sorted(training.out.glob("mpc*.safetensors"))
     localizers = {file: build("mpc", weights=file, device=str(training.device)) for file in files}
     lines = [*_facts(training, stage, localizers, licence), "", *_numbers(training, localizers), ""]
     card = training.out / "mpc.md"
-    card.write_text("\n".join(lines), encoding="utf-8")
+    write_atomic(card, "\n".join(lines))
     return card
 
 
@@ -48,11 +56,12 @@ def _facts(training: Training, stage: str, localizers: dict[Path, Localizer], li
     first, localizer = next(iter(localizers.items()))
     millions = sum(value.numel() for value in localizer.network.parameters()) / 1e6
     size, windows = localizer.input_size, localizer.windows
-    contaminated = f"trained on {', '.join(training.trained_on)}: results on these sets mean nothing"
+    seen = f", the photo and four windows of {windows:g} of its sides" if windows else ""
+    contaminated = f"trained on {', '.join(training.data.trained_on)}: results on these sets mean nothing"
     stages = ("contrast", "head") if stage == "head" else (stage,)
     rows = {
         "Network": f'HRFormer-{recipe.network.backbone} encoder, "{recipe.network.head}" head, {millions:.1f} M '
-        f"parameters; input {size} x {size}{f', the photo and four windows of {windows:g}' if windows else ''}, "
+        f"parameters; input {size} x {size}{seen}, "
         "probability of forgery at stride 4",
         **{f"`{file.name}`": _file(file, outcome) for file in localizers},
         "Start": f"{outcome.start['file']}, SHA-256 `{outcome.start['sha256']}`"
@@ -62,7 +71,7 @@ def _facts(training: Training, stage: str, localizers: dict[Path, Localizer], li
         "Data": "; ".join(_data(training)),
         "Licence of the data": "; ".join(_licences(training, licence)),
         "Contamination": f"{contaminated}; the network's file says so itself, and reports mark such results"
-        if training.trained_on
+        if training.data.trained_on
         else "trained on no published set",
         **{f"Stage {name}": _stage(recipe.stage(name)) for name in stages},
         **({"Teacher": _stage(recipe.teacher)} if recipe.teacher.samples else {}),
@@ -82,22 +91,23 @@ def _file(file: Path, outcome: Outcome) -> str:
 
 
 def _data(training: Training) -> Iterator[str]:
-    if training.photos:
-        count, held = len(training.photos), len(training.held_back)
-        yield f"{count + held} photos, {held} of them held back, forged on the fly"
-    if training.pairs:
-        for owner, test_set in enumerate(training.pairs.sets):
-            train, held = (int((pairs.owners == owner).sum()) for pairs in (training.pairs, training.held_back_pairs))
-            repeat = training.pairs.repeats[owner]
-            yield f"{test_set.name}: {train + held} pairs, {held} of them held back, {repeat} times an epoch"
-    if training.photos and training.pairs:
+    data = training.data
+    if data.training.photos and data.validation.photos:
+        count, other = len(data.training.photos), len(data.validation.photos)
+        yield f"{count + other} photos, {other} of them for validation, forged on the fly"
+    if data.training.pairs and data.validation.pairs:
+        for owner, test_set in enumerate(data.training.pairs.sets):
+            count, other = (int((side.pairs.owners == owner).sum()) for side in (data.training, data.validation))
+            repeat = data.training.pairs.repeats[owner]
+            yield f"{test_set.name}: {count + other} pairs, {other} of them for validation, {repeat} times per epoch"
+    if data.training.photos and data.training.pairs:
         yield f"{training.recipe.data.photos:.0%} of the samples are from the photos"
 
 
 def _licences(training: Training, licence: str) -> Iterator[str]:
-    if training.photos:
+    if training.data.training.photos:
         yield f"photos: {licence}"
-    for test_set in training.pairs.sets if training.pairs else ():
+    for test_set in training.data.training.pairs.sets if training.data.training.pairs else ():
         yield f"{test_set.name}: {test_set.licence or 'unknown'}"
 
 
@@ -125,24 +135,24 @@ def _times(file: Path) -> str:
 
 
 def _command() -> str:
-    """The command line of this process; going on after a stop leaves the result as it would have been."""
+    """The command line of this process, without --resume: a resumed training gives the same result."""
     return "python -m bench " + shlex.join(word for word in sys.argv[1:] if word != "--resume")
 
 
 def _numbers(training: Training, localizers: dict[Path, Localizer]) -> list[str]:
     protocol = PROTOCOLS[PROTOCOL]
     lines = [
-        "## Measured on what was held back from training",
+        "## Validation results",
         "",
         f"Protocol `{protocol.name}` (version {protocol.version}): {protocol.description} In brackets 95 % bootstrap "
-        "intervals of the mean, resampled by source photo. Validation, which chose the best network and, where the "
-        "recipe says so, the learning rate, used other forgeries of the same photos: these numbers flatter the network "
-        "by that much. They are no substitute for a test set.",
+        "intervals of the mean, resampled by source photo. The best network and, where the recipe says so, the "
+        "learning rate were chosen on other forgeries of the same photos, so these values are somewhat optimistic. "
+        "They do not replace a test set.",
         "",
         f"| network | images | n | {' | '.join(METRICS.values())} |",
         "|---|---|---|" + "---|" * len(METRICS),
     ]
-    for label, images in _held_back(training).items():
+    for label, images in _validation_images(training).items():
         found: dict[Path, list[dict]] = {file: [] for file in localizers}
         sources = []
         for source, rgb, mask in images:
@@ -166,27 +176,26 @@ def _interval(values: list[float], sources: list) -> str:
     return f"{mean:.3f} [{low:.3f}, {high:.3f}]" if np.isfinite(low) else f"{mean:.3f} (one source, no interval)"
 
 
-def _held_back(training: Training) -> dict[str, Iterator[tuple[int, np.ndarray, np.ndarray]]]:
-    """Name -> (source, image, mask) of whole held-back images, at most `validation_samples` of each kind."""
+def _validation_images(training: Training) -> dict[str, Iterator[tuple[int, np.ndarray, np.ndarray]]]:
+    """Name -> (source, image, mask) of whole validation images, at most `validation_samples` of each kind."""
     found = {}
-    if training.held_back:
-        found["forgeries of held-back photos"] = _forgeries(training)
-    if training.held_back_pairs:
-        for owner, test_set in enumerate(training.held_back_pairs.sets):
-            found[f"held-back pairs of {test_set.name}"] = _pairs(training, owner)
+    if training.data.validation.photos:
+        found["forgeries of validation photos"] = _forgeries(training, training.data.validation.photos)
+    if training.data.validation.pairs:
+        for owner, test_set in enumerate(training.data.validation.pairs.sets):
+            found[f"validation pairs of {test_set.name}"] = _pairs(training, training.data.validation.pairs, owner)
     return found
 
 
-def _forgeries(training: Training) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def _forgeries(training: Training, photos: Photos) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     for k in range(training.validation_samples):
-        host = k % len(training.held_back)
-        rgb, mask = forged_photo(training.held_back, np.random.default_rng([training.recipe.seed, STREAM, k]), host)
+        host = k % len(photos)
+        rgb, mask = forged_photo(photos, np.random.default_rng([training.recipe.seed, Stream.CARD, k]), host)
         if mask.any():
             yield host, rgb, mask
 
 
-def _pairs(training: Training, owner: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    pairs = training.held_back_pairs
+def _pairs(training: Training, pairs: Pairs, owner: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     own = np.flatnonzero(pairs.owners == owner)
     number = min(training.validation_samples, len(own))
     for k in range(number):
@@ -194,4 +203,4 @@ def _pairs(training: Training, owner: int) -> Iterator[tuple[int, np.ndarray, np
         try:
             yield int(pairs.sources[index]), *pairs.read(index)
         except ImageError as error:
-            print(f"left out: {error}", file=sys.stderr)
+            log.warning("left out: %s", error)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 COLUMNS = ("stage", "step", "images", "seconds", "lr", "loss", "val_auc", "val_f1", "terms")
-SCALARS = {"loss": "loss", "lr": "learning rate", "val_auc": "held-back/AUC", "val_f1": "held-back/F1"}
+SCALARS = {"loss": "loss", "lr": "learning rate", "val_auc": "validation/AUC", "val_f1": "validation/F1"}
 
 
 class LogError(RuntimeError):

@@ -11,8 +11,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import logging
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,9 @@ from bench.data import Sample, TestSet, open_test_sets
 from bench.training.mpc.forgeries import Presentation, as_tensors, present
 from models.image import ImageError, read_image
 
-ATTEMPTS = 100  # pairs tried in the place of an unreadable one before the training is given up
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 100  # pairs tried instead of an unreadable one before the training is given up
 
 
 class PairError(ValueError):
@@ -152,7 +154,7 @@ class PairSamples(Dataset):
                 problem = str(error)
                 if problem not in self._named:
                     self._named.add(problem)
-                    print(f"left out: {problem}", file=sys.stderr)
+                    log.warning("left out: %s", problem)
         raise PairError(f"{ATTEMPTS} pairs in turn could not be read, the last: {problem}")
 
 

@@ -24,7 +24,13 @@ from models.mpc.network import MPC
 
 @dataclass(frozen=True)
 class Pixels:
-    """Sampled pixels: unit vectors (n, 1024), forged bool (n,), image: number of the image each is from (n,)."""
+    """Sampled pixels.
+
+    Attributes:
+        vectors: unit vectors (n, 1024).
+        forged: bool (n,).
+        image: number of the image that each is from (n,).
+    """
 
     vectors: np.ndarray
     forged: np.ndarray
@@ -33,13 +39,14 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Arrangement:
-    """Means over images; each image's pixels are compared among themselves, as the contrast does it.
+    """Means over images; each image's pixels are compared among themselves, as in the contrast.
 
-    compactness: mean cosine of two pixels of one class, both classes weighted alike (1: all the same).
-    separability: compactness - mean cosine of a pristine and a forged pixel (0: the classes are not apart).
-    silhouette: mean silhouette coefficient with cosine distances, -1 .. 1.
-    silhouette_pooled: the same over the pixels of all images together, which is what one head for all must cut.
-    images: how many had pixels of both classes.
+    Attributes:
+        compactness: mean cosine of two pixels of the same class, both classes weighted alike (1: all equal).
+        separability: compactness - mean cosine of a pristine and a forged pixel (0: the classes are not separate).
+        silhouette: mean silhouette coefficient with cosine distances, -1 .. 1.
+        silhouette_pooled: the same over the pixels of all images together, which one head must separate.
+        images: how many had pixels of both classes.
     """
 
     compactness: float
@@ -60,8 +67,15 @@ def sample_pixels(
 ) -> Pixels:
     """Fused features of up to `per_class` pristine and as many forged pixels of each photo.
 
-    photos: uint8 (H, W, 3) RGB with bool (H, W), True = forged; shown to the network as the localizer does it. The
-    same pixels are drawn whatever the network. Photos with fewer than two pixels of a class at stride 4 are left out.
+    The same pixels are drawn for every network.
+
+    Args:
+        network: whose encoder is looked at.
+        photos: uint8 (H, W, 3) RGB with bool (H, W), True = forged; presented as the localizer does it. Those with
+            fewer than two pixels of a class at stride 4 are left out.
+        input_size: side in pixels of what the network sees.
+        per_class: most pixels of a class per photo.
+        seed: of the drawing.
     """
     network.eval()
     found = []
@@ -111,8 +125,11 @@ def embedding(pixels: Pixels, *, points: int = 400, seed: int = 0) -> tuple[np.n
 
 @torch.no_grad()
 def settle_statistics(network: nn.Module, photos: Sequence[tuple[np.ndarray, np.ndarray]], input_size: int) -> None:
-    """Give an untrained network the batch statistics of these photos: with those it is made with (mean 0, variance 1)
-    features shrink or grow from layer to layer, and comparing it with trained networks would compare that."""
+    """Give an untrained network the batch statistics of these photos.
+
+    With the initial ones (mean 0, variance 1) features shrink or grow from layer to layer, which would dominate the
+    comparison with trained networks.
+    """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.reset_running_stats()

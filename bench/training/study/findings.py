@@ -1,13 +1,13 @@
-"""From the results table of a study to curves over images and seeds, paired comparisons, and a verdict in words.
+"""From the results table of a study to curves over images and seeds, and paired comparisons.
 
-Every variant is measured on the same images; its networks differ in their seed. What is compared, per image and
-network, is an endpoint:
+Every variant is measured on the same images; its networks differ in their seed. Compared, per image and network, is an
+endpoint:
 
     clean      the metric on the unperturbed image
     perturbed  its mean over all perturbed levels of the grid
-    kept       perturbed - clean: what post-processing leaves (negative: what it takes)
+    kept       perturbed - clean: the change by post-processing
 
-and a difference is always reference - candidate, so that a positive one speaks for the reference.
+A difference is always reference - candidate: positive means that the reference is better.
 """
 
 from __future__ import annotations
@@ -25,29 +25,20 @@ ENDPOINTS = ("clean", "perturbed", "kept")
 ALPHA, POWER = 0.05, 0.8
 CURVES = ["variant", "test_set", "metric", "perturbation", "level", "spec", "mean", "low", "high", "n", "seeds"]
 COMPARISONS = [
-    *(
-        "metric",
-        "endpoint",
-        "test_set",
-        "variant",
-        "reference_mean",
-        "mean",
-        "difference",
-        "low",
-        "high",
-        "p",
-        "p_holm",
-    ),
-    *("se", "df", "n", "photos", "seeds_reference", "seeds", "detectable", "verdict"),
+    *("metric", "endpoint", "test_set", "variant", "reference_mean", "mean", "difference", "low", "high", "p"),
+    *("p_holm", "se", "df", "n", "photos", "seeds_reference", "seeds", "detectable", "verdict"),
 ]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One metric of every network on the images that all of them have it for.
+    """One metric of every network, on the images for which all of them have it.
 
-    values: variant -> (seeds, images, levels), levels in the order of `levels`, the unperturbed one first.
-    images: columns test_set, image, source. left_out: images that lack a value somewhere.
+    Attributes:
+        values: variant -> (seeds, images, levels), levels in the order of `levels`, the unperturbed one first.
+        images: columns test_set, image, source.
+        levels: columns perturbation, level, spec.
+        left_out: images that lack a value somewhere.
     """
 
     values: dict[str, np.ndarray]
@@ -64,7 +55,7 @@ class Measured:
 
     @property
     def clusters(self) -> np.ndarray:
-        """A label an image: its set and the photo it came from."""
+        """A label per image: its set and the photo it came from."""
         return (self.images["test_set"] + "|" + self.images["source"]).to_numpy()
 
     def endpoint(self, variant: str, name: str) -> np.ndarray:
@@ -75,7 +66,11 @@ class Measured:
 
 
 def measured(study: Study, results: pd.DataFrame, metric: str) -> Measured:
-    """The values of one metric. Raises StudyError where no image has it under every network and level."""
+    """The values of one metric.
+
+    Raises:
+        StudyError: no image has a value under every network and level.
+    """
     rows = results[(results["metric"] == metric) & (results["protocol"] == study.protocol) & (results["image"] != "*")]
     table = rows.pivot(index=["test_set", "image", "source"], columns=["model", "spec"], values="value")
     whole = table.notna().all(axis=1)
@@ -109,10 +104,10 @@ def curves(study: Study, results: pd.DataFrame) -> pd.DataFrame:
 
 
 def comparisons(study: Study, results: pd.DataFrame) -> pd.DataFrame:
-    """The reference against each other variant: every metric, endpoint and test set, and all sets pooled.
+    """The reference compared with each other variant: every metric, endpoint and test set, and all sets pooled.
 
-    p_holm: p adjusted over the variants that the reference is compared with. detectable: the smallest true difference
-    found with probability POWER at level ALPHA / number of comparisons, the strictest step of Holm's procedure.
+    In the table, p_holm is p adjusted over the variants that the reference is compared with; detectable is the smallest
+    true difference detected with probability POWER at level ALPHA / number of comparisons, Holm's strictest step.
     """
     others = [v for v in study.variants if v.name != study.reference]
     seeds = len(study.variant(study.reference).seeds)
@@ -135,7 +130,7 @@ def comparisons(study: Study, results: pd.DataFrame) -> pd.DataFrame:
 
 
 def decide(difference: float, p: float) -> str:
-    """ "confirmed" when the reference is better beyond chance, "contradicted" when it is worse, else "inconclusive"."""
+    """Whether the reference is significantly better, "confirmed", worse, "contradicted", or neither, "inconclusive"."""
     if not p < ALPHA:
         return "inconclusive"
     return "confirmed" if difference > 0 else "contradicted"

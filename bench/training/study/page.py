@@ -1,13 +1,15 @@
-"""A finished study brought to its page: what the numbers say, the feature space, and how it was made."""
+"""What the page of a finished study shows: results, verdict, feature space, and how it was made."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import tomli_w
 import torch
 
 import models
@@ -18,56 +20,63 @@ from bench.results import read, read_about
 from bench.training.mpc.recipe import STAGES, Recipe
 from bench.training.mpc.start import read_start
 from bench.training.study.design import Study
-from bench.training.study.evaluation import HELD_BACK
+from bench.training.study.evaluation import VALIDATION
 from bench.training.study.feature_space import arrangement, embedding, sample_pixels, settle_statistics
 from bench.training.study.findings import EVERY_SET, comparisons, curves
-from bench.training.study.trainings import Training, toml
+from bench.training.study.trainings import Training
 from bench.training.study.verdict import judge
 from models.image import ForensicImage, read_image
 from models.mpc.network import MPC
-from reports.study import Embedding, StudyView, write
-
-__all__ = ["describe", "outcome", "write"]
 
 FEATURE_PHOTOS = 40
 
 
-def describe(study: Study, trainings: list[Training], test_sets: list[TestSet], run: Path, device: str) -> StudyView:
-    """Everything that the page shows. run: the run folder of the evaluation."""
+def describe(
+    study: Study, trainings: list[Training], test_sets: list[TestSet], run: Path, device: str
+) -> dict[str, Any]:
+    """Everything that the page shows, by the names of `reports.study.StudyView`.
+
+    Args:
+        study: what was compared.
+        trainings: its networks, finished.
+        test_sets: what they were measured on.
+        run: the run folder of the evaluation.
+        device: where the networks compute.
+    """
     results, about = read(run), read_about(run)
     compared = comparisons(study, results)
     verdict = judge(study, compared, centre_auc(test_sets))
     features, embeddings = feature_space(study, trainings, test_sets, device)
     printed = study.published.rows
-    return StudyView(
-        name=study.name,
-        title=study.title,
-        claim=study.claim,
-        reference=study.reference,
-        protocol=study.protocol,
-        metrics=study.metrics,
-        variants=[
+    return {
+        "name": study.name,
+        "title": study.title,
+        "claim": study.claim,
+        "reference": study.reference,
+        "protocol": study.protocol,
+        "metrics": study.metrics,
+        "variants": [
             {"name": v.name, "label": v.label, "seeds": len(v.seeds), "published": printed.get(v.published, [])}
             for v in study.variants
         ],
-        outcome=verdict.outcome,
-        headline=verdict.headline,
-        paragraphs=verdict.paragraphs,
-        curves=curves(study, results),
-        comparisons=compared,
-        features=features,
-        trainings=pd.DataFrame([_trained(training) for training in trainings]),
-        embeddings=embeddings,
-        facts=_facts(study, trainings, compared, about),
-        limits=_limits(study, about, trainings[0]),
-        recipe=toml({k: v for k, v in trainings[0].table.items() if k not in ("seed", "supervised")}),
-        command=_command(study, trainings[0], about),
-        published={"source": study.published.source, "columns": study.published.columns} if printed else {},
-    )
+        "outcome": verdict.outcome,
+        "headline": verdict.headline,
+        "paragraphs": verdict.paragraphs,
+        "curves": curves(study, results),
+        "comparisons": compared,
+        "features": features,
+        "trainings": pd.DataFrame([_trained(training) for training in trainings]),
+        "embeddings": embeddings,
+        "facts": _facts(study, trainings, compared, about),
+        "limits": _limits(study, about, trainings[0]),
+        "recipe": tomli_w.dumps({k: v for k, v in trainings[0].table.items() if k not in ("seed", "supervised")}),
+        "command": _command(study, trainings[0], about),
+        "published": {"source": study.published.source, "columns": study.published.columns} if printed else {},
+    }
 
 
 def centre_auc(test_sets: list[TestSet]) -> float:
-    """Mean pixel AUC over all images of the localizer `centre`, which sees nothing of them but their size."""
+    """Mean pixel AUC over all images of the localizer `centre`, which uses nothing but their size."""
     centre, areas = models.build("centre"), []
     for test_set in test_sets:
         for sample in test_set.samples:
@@ -77,26 +86,32 @@ def centre_auc(test_sets: list[TestSet]) -> float:
     return float(np.nanmean(areas))
 
 
-def outcome(view: StudyView) -> dict:
-    """The verdict and the pooled comparisons, as JSON can hold them."""
-    pooled = view.comparisons[view.comparisons["test_set"] == EVERY_SET]
+def outcome(view: dict[str, Any]) -> dict[str, Any]:
+    """The verdict and the pooled comparisons, as JSON can hold them; view: from `describe`."""
+    compared = view["comparisons"]
+    pooled = compared[compared["test_set"] == EVERY_SET]
     rows = pooled.astype(object).where(pooled.notna(), None).to_dict("records")
     return {
-        "study": view.name,
-        "outcome": view.outcome,
-        "headline": view.headline,
-        "paragraphs": list(view.paragraphs),
+        "study": view["name"],
+        "outcome": view["outcome"],
+        "headline": view["headline"],
+        "paragraphs": list(view["paragraphs"]),
         "comparisons": rows,
     }
 
 
 def feature_space(
     study: Study, trainings: list[Training], test_sets: list[TestSet], device: str
-) -> tuple[pd.DataFrame, list[Embedding]]:
-    """How the network that all begin with (random weights, or those of --start) and every trained one arrange pixels
-    of forgeries that none has seen (the first test set, where the held-back ones are not asked for): one row a network,
-    and the pictures of three."""
-    shown = next((t for t in test_sets if t.name == HELD_BACK), test_sets[0])
+) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """How the networks arrange pixels of forgeries that none has seen.
+
+    Shown are the validation forgeries or, where the study has none, the first test set. Compared are the network that
+    all begin with (random weights, or those of --start) and every trained one.
+
+    Returns:
+        One row per network, and the pictures of three: label, points (n, 2), forged bool (n,).
+    """
+    shown = next((t for t in test_sets if t.name == VALIDATION), test_sets[0])
     photos = [(read_image(s.image).rgb, shown.read_mask(s)) for s in limited(shown.samples, FEATURE_PHOTOS)]
     first = trainings[0].recipe
     side = first.network.input_size
@@ -116,7 +131,8 @@ def feature_space(
         pixels = sample_pixels(network, photos, side)
         rows.append({"network": name, **dataclasses.asdict(arrangement(pixels))})
         if picture:
-            embeddings.append(Embedding(picture, *embedding(pixels)))
+            points, forged = embedding(pixels)
+            embeddings.append({"label": picture, "points": points, "forged": forged})
 
     name = "start" if trainings[0].start else "untrained"
     look(name, untrained, name)
@@ -156,21 +172,21 @@ def _facts(study: Study, trainings: list[Training], compared: pd.DataFrame, abou
     return {
         "Network": f"MPC with HRFormer-{recipe.network.backbone.capitalize()}, head {recipe.network.head}, applied at "
         f"{recipe.network.input_size} x {recipe.network.input_size}; {_start(trainings[0])}",
-        "Photos": f"{first['photos'][0]} trained on, {first['photos'][1]} held back; forgeries made on the fly",
+        "Photos": f"{first['photos'][0]} for training, {first['photos'][1]} for validation; forgeries made on the fly",
         "Steps, every variant": f"{contrast.steps} of contrast and {head.steps} of the head, or {_steps(recipe)} of "
         "cross-entropy",
-        "Samples a step": f"{contrast.batch} crops of {contrast.crop} px, then {head.batch} of {head.crop} px",
+        "Samples per step": f"{contrast.batch} crops of {contrast.crop} px, then {head.batch} of {head.crop} px",
         "Seeds": "; ".join(f"{v.label.split(' ')[0]} {', '.join(map(str, v.seeds))}" for v in study.variants),
-        "Choice of checkpoint": "none: the moving average after the last step, of every network",
+        "Choice of checkpoint": "none: the moving average after the last step of every network",
         "Test images": f"{every['n']} of {every['photos']} photos, tampered only: {', '.join(sets)}",
         "Perturbations": f"{about['request']['perturbations']} (seed {about['request']['seed']})",
         "Hardware": f"{machine['processor']}, {machine['cores']} cores, no GPU"
         if about["request"]["device"] == "cpu"
         else f"{machine['processor']}, {about['request']['device']}",
-        "Time": f"{hours:.1f} h of training by the clock, summed over the networks",
+        "Time": f"{hours:.1f} h of training (wall time), summed over the networks",
         "Versions": f"Python {first['versions']['python']}, torch {first['versions']['torch']}; trained at revision "
         f"{first['revision'][:12]}, evaluated at {about['revision'][:12]}",
-        "Licence": "the networks inherit the terms of the photos; they served this comparison and are not shipped",
+        "Licence": "the terms of the photos; the networks were made for this comparison and are not shipped",
     }
 
 
@@ -186,25 +202,25 @@ def _limits(study: Study, about: dict, training: Training) -> tuple[str, ...]:
     single = [v.label for v in study.variants if len(v.seeds) < 2]
     demonstrations = [t["title"] for t in about["test_sets"] if t["demonstration"]]
     limits = [
-        "All forgeries that were trained on, and the held-back ones, come from one program and one pool of photos; how "
-        "variants differ on them need not be how they differ on forgeries made by people.",
+        "Training and validation forgeries come from one program and one pool of photos; variants may differ otherwise "
+        "on forgeries made by people.",
         "Steps are matched, not computation: a step of contrast with the cross-modality view passes every crop through "
-        "the encoder twice, and the head's steps leave the encoder alone.",
-        "Learning rates and schedule are the same for all variants and were tuned for none.",
+        "the encoder twice, and the steps of the head do not train the encoder.",
+        "Learning rates and schedule are the same for all variants and were not tuned for any of them.",
     ]
     largest = max(recipe.stage(stage).crop for stage in STAGES)
     if largest < recipe.network.input_size:
         limits.append(
-            f"Trained on crops of {largest} px and applied to photos of {recipe.network.input_size} px, whose middle "
-            "is further from any border than a pixel of training ever was: what a network says depends on the position."
+            f"Trained on crops of {largest} px and applied to photos of {recipe.network.input_size} px, whose "
+            "middle is further from the edge than any pixel seen in training: predictions depend on the position."
         )
     if training.start:
         limits.append(
-            "All seeds begin with one checkpoint, so how much another one would change is not in any interval; and "
-            "which photos it was trained on is not known here: they must not be among the held-back ones."
+            "All seeds start from one checkpoint, so no interval includes the effect of another one. Which photos it "
+            "was trained on is not known here: they must not be among the validation photos."
         )
     if single:
-        limits.append(f"One seed only: {', '.join(single)}. Their variance between seeds is taken from the others'.")
+        limits.append(f"One seed only: {', '.join(single)}. Their variance between seeds is estimated from the others.")
     if demonstrations:
         limits.append(f"A demonstration, not a scientific test set: {', '.join(demonstrations)}.")
     return tuple(limits)

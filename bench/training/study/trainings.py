@@ -1,4 +1,4 @@
-"""The networks of a study: which recipe each is trained by, in which folder, and whether it is there already."""
+"""The networks of a study: the recipe and the folder of each, and whether it is trained already."""
 
 from __future__ import annotations
 
@@ -8,16 +8,26 @@ import csv
 import dataclasses
 import hashlib
 import json
-import os
-import tomllib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import tomli_w
+
 from bench import provenance
+from bench.files import write_atomic
+from bench.training.mpc import train as mpc
 from bench.training.mpc.forgeries import Photos, find_photos
-from bench.training.mpc.recipe import FOLDER as RECIPES
-from bench.training.mpc.recipe import STAGES, Recipe, Stage, make_recipe, read_recipe
+from bench.training.mpc.recipe import (
+    STAGES,
+    Recipe,
+    Stage,
+    make_recipe,
+    read_recipe,
+    recipe_table,
+    table_differences,
+    with_new_names,
+)
 from bench.training.study.design import Study, StudyError, Variant
 from models.mpc.losses import VIEWS
 
@@ -30,7 +40,12 @@ RARELY = ["--validate-every", 10**9, "--validation-samples", 16]  # after the la
 class Training:
     """One network of a study: a variant with a seed, and the folder it is trained in.
 
-    start: checkpoint that the encoder starts from; None: the recipe's first values.
+    Attributes:
+        variant: of the study.
+        seed: of weights, forgeries and their order.
+        folder: where it is trained.
+        table: its complete recipe, as plain content of a TOML file.
+        start: checkpoint that the encoder starts from; None: the recipe's first values.
     """
 
     variant: Variant
@@ -41,7 +56,7 @@ class Training:
 
     @property
     def name(self) -> str:
-        """As it is called in tables: `mpc.seed0`."""
+        """Its name in tables: `mpc.seed0`."""
         return f"{self.variant.name}.seed{self.seed}"
 
     @property
@@ -51,11 +66,16 @@ class Training:
 
     @property
     def weights(self) -> Path:
+        """The trained network's file."""
         return self.folder / WEIGHTS
 
     @cached_property
     def recipe(self) -> Recipe:
-        """The complete recipe. Raises RecipeError."""
+        """The complete recipe.
+
+        Raises:
+            RecipeError: it cannot be followed.
+        """
         return make_recipe(self.table)
 
     @cached_property
@@ -69,23 +89,23 @@ class Training:
         """Write `recipe.toml` into the folder; what `bench train` is given."""
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / "recipe.toml"
-        file.write_text(toml(self.table), encoding="utf-8")
+        write_atomic(file, tomli_w.dumps(self.table))
         return file
 
     def finished(self) -> bool:
-        """Whether the network is there. Raises StudyError where it was trained by another recipe or start."""
+        """Whether the network is there.
+
+        Raises:
+            StudyError: it was trained by another recipe or from another start.
+        """
         record = self.record()
         if record is None or not self.weights.is_file():
             return False
         here, there = (
-            _flat(table | {"--start": (start or {}).get("sha256", "none")})
+            with_new_names(table) | {"--start": (start or {}).get("sha256", "none")}
             for table, start in ((self.table, self.origin), (record["table"], record.get("start")))
         )
-        changed = [
-            f"{key}: here {here.get(key, 'absent')}, there {there.get(key, 'absent')}"
-            for key in sorted({*here, *there})
-            if here.get(key) != there.get(key)
-        ]
+        changed = table_differences(here, there)
         if changed:
             raise StudyError(
                 f"{self.folder} was trained by another recipe ({'; '.join(changed)}); give another --out, or remove it"
@@ -93,7 +113,7 @@ class Training:
         return True
 
     def finish(self, photos: tuple[Photos, Photos]) -> None:
-        """Record that the network is trained, on which photos (trained on, held back), and what it took."""
+        """Record that the network is trained, on which photos (training, validation), and what it took."""
         seconds: dict[str, float] = {}
         with (self.folder / "metrics.csv").open(newline="") as stream:
             for row in csv.DictReader(stream):
@@ -112,28 +132,42 @@ class Training:
             "machine": provenance.machine(),
             "versions": provenance.versions(),
         }
-        write_whole(self.folder / RECORD, json.dumps(record, indent=1) + "\n")
+        write_atomic(self.folder / RECORD, json.dumps(record, indent=1) + "\n")
 
     def record(self) -> dict | None:
-        """What `finish` wrote, None before. Raises StudyError for a damaged file."""
+        """What `finish` wrote; None before.
+
+        Raises:
+            StudyError: the file is damaged.
+        """
         file = self.folder / RECORD
         if not file.exists():
             return None
         try:
             return json.loads(file.read_text())
         except ValueError as error:
-            raise StudyError(f"{file} is damaged ({error}); remove it, the same command goes on from there") from error
+            raise StudyError(f"{file} is damaged ({error}); remove it and run the same command again") from error
 
 
 def plan_trainings(study: Study, folder: Path, recipe: str | None = None, start: Path | None = None) -> list[Training]:
-    """Every training of a study below `folder`, the reference's first. recipe: a file or the name of a shipped recipe
-    that replaces the study's own. start: checkpoint that every encoder starts from, whatever the variant and the seed.
+    """Every training of a study, the reference's first.
 
-    Raises RecipeError, and StudyError for a recipe under which the variants could not be compared, or no such start.
+    Args:
+        study: what is compared.
+        folder: each training gets a folder below it.
+        recipe: file or name of a shipped recipe that replaces the study's own.
+        start: checkpoint that every encoder starts from, whatever the variant and the seed.
+
+    Raises:
+        RecipeError: the recipe cannot be followed.
+        StudyError: the variants could not be compared under the recipe, or there is no such start.
     """
     if start is not None and not start.is_file():
         raise StudyError(f"{start}: no such file; --start wants the checkpoint of an HRFormer")
-    table = study.recipe if recipe is None else _recipe_table(recipe)
+    table = study.recipe
+    if recipe is not None:
+        read_recipe(recipe)  # for its messages
+        table = recipe_table(recipe)
     ordered = sorted(study.variants, key=lambda v: v.name != study.reference)
     trainings = [
         Training(v, seed, folder / f"{v.name}-seed{seed}", _complete(table, v, seed), start)
@@ -153,8 +187,6 @@ def plan_trainings(study: Study, folder: Path, recipe: str | None = None, start:
 
 def train(training: Training, photos: Path, device: str, workers: int | None) -> int:
     """Train one network, from its last checkpoint if there is one. 0, or 128 + the signal that stopped it."""
-    from bench.training.mpc import train as mpc
-
     words = ["--photos", photos, "--out", training.folder, "--recipe", training.write_recipe()]
     words += ["--stage", training.stage, "--device", device, "--resume"]
     words += ["--save-every", 50]
@@ -172,10 +204,9 @@ def train(training: Training, photos: Path, device: str, workers: int | None) ->
     return stopped
 
 
-def split_photos(photos: Path, training: Training):
-    """(trained on, held back) of a folder of photos."""
-
-    return find_photos(photos).split(training.recipe.data.held_back)
+def split_photos(photos: Path, training: Training) -> tuple[Photos, Photos]:
+    """(training, validation) of a folder of photos."""
+    return find_photos(photos).split(training.recipe.data.validation)
 
 
 def photo_digest(photos: Photos) -> str:
@@ -183,25 +214,12 @@ def photo_digest(photos: Photos) -> str:
     return hashlib.sha256("\n".join(file.name for file in photos.files).encode()).hexdigest()
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    part = file.with_name(f"{file.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, file)
-
-
-def toml(table: dict) -> str:
-    """A recipe's table as TOML: plain values first, then one level of tables."""
-    plain = [f"{key} = {json.dumps(value)}" for key, value in table.items() if not isinstance(value, dict)]
-    for name, inner in table.items():
-        if isinstance(inner, dict):
-            plain += ["", f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in inner.items())]
-    return "\n".join(plain) + "\n"
-
-
 def _complete(table: dict, variant: Variant, seed: int) -> dict:
-    """The shared recipe with a variant's seed, views and, without views, its stage for cross-entropy: the optimizer,
-    crops and schedule of the contrast, the loss of the head, the steps of both."""
+    """The shared recipe with a variant's seed and views.
+
+    Without views, its cross-entropy stage has the optimizer, crops and schedule of the contrast, the loss of the head,
+    and the steps of both.
+    """
     table = copy.deepcopy(table) | {"seed": seed}
     contrast, head = table.setdefault("contrast", {}), table.setdefault("head", {})
     contrast["views"] = list(variant.views or VIEWS)
@@ -210,16 +228,3 @@ def _complete(table: dict, variant: Variant, seed: int) -> dict:
     steps = {"steps": sum(stage.get("steps", Stage().steps) for stage in (contrast, head))}
     table["supervised"] = shared | loss | steps | table.get("supervised", {})
     return table
-
-
-def _flat(table: dict, prefix: str = "") -> dict:
-    flat = {}
-    for key, value in table.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
-
-
-def _recipe_table(recipe: str) -> dict:
-    read_recipe(recipe)  # for its messages
-    file = Path(recipe)
-    return tomllib.loads((file if file.exists() else RECIPES / f"{recipe}.toml").read_text("utf-8"))

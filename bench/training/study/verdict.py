@@ -15,15 +15,21 @@ NAMES = {"auc": "pixel AUC", "f1": "pixel F1", "iou": "IoU"}
 HEADLINES = {
     "confirmed": "At this scale the claim is confirmed.",
     "contradicted": "At this scale the claim is contradicted.",
-    "inconclusive": "At this scale the question stays open: the difference is within what chance can do.",
-    "mixed": "At this scale the claim holds in part.",
+    "inconclusive": "At this scale the result is inconclusive: no significant difference.",
+    "mixed": "At this scale the claim is partly confirmed.",
 }
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """outcome: "confirmed", "contradicted", "inconclusive" or "mixed", of the reference against training without
-    contrast. headline: one sentence. paragraphs: what it rests on."""
+    """A study's outcome.
+
+    Attributes:
+        outcome: "confirmed", "contradicted", "inconclusive" or "mixed", of the reference against training without
+            contrast.
+        headline: one sentence.
+        paragraphs: what it is based on.
+    """
 
     outcome: str
     headline: str
@@ -33,8 +39,10 @@ class Verdict:
 def judge(study: Study, comparisons: pd.DataFrame, centre: float) -> Verdict:
     """The verdict of a study on its first metric, all test sets pooled.
 
-    comparisons: the table of `findings.py`. centre: pixel AUC of the localizer of that name, a map that
-    knows nothing but positions, on the unperturbed images.
+    Args:
+        study: what was compared.
+        comparisons: the table of `findings.py`.
+        centre: pixel AUC on the unperturbed images of the localizer of that name, a map of positions alone.
     """
     metric = study.metrics[0]
     pooled = comparisons[comparisons["test_set"] == EVERY_SET]
@@ -52,7 +60,7 @@ def judge(study: Study, comparisons: pd.DataFrame, centre: float) -> Verdict:
     if metric == "auc":
         best, reached = _best(study, others, rows)
         if reached < NEAR_CHANCE:
-            headline = f"{headline[:-1]}, by networks that are all close to chance."
+            headline = f"{headline[:-1]}, with all networks close to chance."
         paragraphs.append(_scale(study.variant(best).label, reached, centre))
     return Verdict(outcome, headline, tuple(paragraphs))
 
@@ -68,23 +76,25 @@ def chance(p: float) -> str:
 
 
 def _against(study: Study, variant: Variant, rows: pd.DataFrame, metric: str) -> str:
-    """The reference against a variant, one clause an endpoint."""
+    """The reference compared with a variant, one clause per endpoint."""
     reference = study.variant(study.reference)
     clauses = []
     for endpoint, where in CLAIMS.items():
         row = rows.loc[(variant.name, endpoint)]
-        words = {"confirmed": "better", "contradicted": "worse", "inconclusive": "not distinguishable"}[row["verdict"]]
+        words = {"confirmed": "better", "contradicted": "worse", "inconclusive": "not significantly different"}[
+            row["verdict"]
+        ]
         clauses.append(f"{words} {where} ({_numbers(row)})")
     kept = rows.loc[(variant.name, "kept")]
     lost = {
-        "confirmed": "loses less to it",
-        "contradicted": "loses more to it",
-        "inconclusive": "loses as much to it as far as this study can tell",
+        "confirmed": "loses less",
+        "contradicted": "loses more",
+        "inconclusive": "does not lose significantly more or less",
     }[kept["verdict"]]
     row = rows.loc[(variant.name, "clean")]
     return (
-        f"{reference.label}, against {variant.label}: {clauses[0]}, and {clauses[1]}. The perturbations move their "
-        f"{NAMES[metric]} by {signed(_shift(rows, variant, 'reference_mean'))} and "
+        f"{reference.label} compared with {variant.label}: {clauses[0]}, and {clauses[1]}. The perturbations change "
+        f"their {NAMES[metric]} by {signed(_shift(rows, variant, 'reference_mean'))} and "
         f"{signed(_shift(rows, variant, 'mean'))}: the first {lost} ({_numbers(kept)}). Differences of mean "
         f"{NAMES[metric]} with 95 % intervals over {row['n']:.0f} images of {row['photos']:.0f} photos and over seeds "
         f"({row['seeds_reference']:.0f} against {row['seeds']:.0f}); p adjusted for the number of comparisons (Holm)."
@@ -105,27 +115,27 @@ def _ablation(study: Study, variants: list[Variant], rows: pd.DataFrame, metric:
     sentences = [
         f"{opening}: {'; '.join(found[outcome])}."
         for outcome, opening in (
-            ("confirmed", "Taking a view away costs"),
-            ("contradicted", "Taking a view away helps"),
-            ("inconclusive", "No difference beyond chance"),
+            ("confirmed", "Removing a view hurts"),
+            ("contradicted", "Removing a view helps"),
+            ("inconclusive", "No significant difference"),
         )
         if found[outcome]
     ]
     if any(row["seeds"] < 2 for _, row in rows.loc[[v.name for v in variants]].iterrows()):
         sentences.append(
-            "Variants with a single seed borrow the variance between seeds from those with several, so their intervals "
-            "are honest only if all variants vary alike."
+            "For variants with a single seed, the variance between seeds is estimated from those with several; their "
+            "intervals assume that all variants vary alike."
         )
     return " ".join(sentences)
 
 
 def _power(study: Study, others: list[Variant], rows: pd.DataFrame, pooled: pd.DataFrame, metric: str) -> str:
-    """What the study could have seen, beside what the paper saw."""
+    """The differences that the study could have detected, next to those that the paper reports."""
     least = {v.name: rows.loc[(v.name, "perturbed"), "detectable"] for v in others}
     listed = ", ".join(f"{v.label}: {least[v.name]:.3f}" for v in others)
     text = (
         f"Statistical power: with these images and seeds a true difference in {NAMES[metric]} after post-processing is "
-        f"found in {POWER * 100:.0f} % of repetitions from this size on: {listed} (level {ALPHA:g} / {len(others)})."
+        f"detected in {POWER * 100:.0f} % of repetitions if it is at least: {listed} (level {ALPHA:g} / {len(others)})."
     )
     published = study.published.rows
     full = study.variant(study.reference).published
@@ -138,7 +148,9 @@ def _power(study: Study, others: list[Variant], rows: pd.DataFrame, pooled: pd.D
             for v in others
             if v.published
         ]
-        text += f" The paper's differences in pixel F1, unperturbed, beside what could be detected: {'; '.join(drops)}."
+        text += (
+            f" The paper's differences in pixel F1, unperturbed, and the smallest detectable here: {'; '.join(drops)}."
+        )
     return text
 
 
@@ -151,18 +163,18 @@ def _best(study: Study, others: list[Variant], rows: pd.DataFrame) -> tuple[str,
 
 
 def _scale(best: str, reached: float, centre: float) -> str:
-    """How good the best of the networks is at all."""
+    """How good the best of the networks is in absolute terms."""
     positions = (
-        "A map that falls from the middle of every photo to its corners, whatever the photo shows, reaches "
-        f"{centre:.3f}: differences between networks below that may be differences in where they expect forgeries, not "
-        "in what they see of them."
+        "A fixed map that falls off from the middle of every photo to its corners reaches "
+        f"{centre:.3f}: below that, networks may differ in where they expect forgeries rather than in what they see of "
+        "them."
     )
     if reached >= NEAR_CHANCE:
         return f"For scale: the best, {best}, reaches a pixel AUC of {reached:.3f} on unperturbed images. {positions}"
     return (
         f"All of these networks are close to chance (pixel AUC .5): the best, {best}, reaches {reached:.3f} on "
-        f"unperturbed images. {positions} The study tests what a very short training learns; whatever it finds need "
-        "not hold for networks trained as long as the paper's."
+        f"unperturbed images. {positions} The study tests what a very short training learns; its findings need not "
+        "hold for networks trained as long as the paper's."
     )
 
 

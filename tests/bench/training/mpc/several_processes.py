@@ -1,4 +1,4 @@
-"""What two processes of torchrun do for test_mpc_parallel.py: a training of both stages, and the same again, killed
+"""What two processes of torchrun do for test_parallel.py: a training of both stages, and the same again, killed
 and resumed in each of them.
 
 torchrun --nproc-per-node 2 several_processes.py PHOTOS RECIPE OUT
@@ -12,10 +12,11 @@ from pathlib import Path
 
 import torch
 
-sys.path[:0] = [str(Path(__file__).parents[2])]
+sys.path[:0] = [str(Path(__file__).parents[4])]
 
 from bench.training.mpc import train
 from bench.training.mpc.parallel import joined_processes
+from bench.training.mpc.stages import Trainer
 from bench.training.mpc.teacher import Teacher
 from models.mpc.backbone import VARIANTS, Variant
 
@@ -32,14 +33,14 @@ def command(photos, recipe, out, *more):
 
 def die_at(stage, step):
     """Make every process fail before this step, as a kill would."""
-    original = train.Training._step
+    original = Trainer.step
 
-    def dying(self, name, settings, number, *rest):
-        if (name, number) == (stage, step):
+    def dying(self, state, number, batch):
+        if (self.name, number) == (stage, step):
             raise KeyboardInterrupt
-        return original(self, name, settings, number, *rest)
+        return original(self, state, number, batch)
 
-    train.Training._step = dying
+    Trainer.step = dying
     return original
 
 
@@ -59,7 +60,7 @@ def killed(stage, step, *words):
         command(*words, "--save-every", 1)
         raise AssertionError("the training was not killed")
     except KeyboardInterrupt:
-        train.Training._step = original
+        Trainer.step = original
 
 
 def main():

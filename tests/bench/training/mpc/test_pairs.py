@@ -72,12 +72,12 @@ def test_a_sample_is_the_pair_as_the_network_sees_it(sets):
 def test_forgeries_of_one_photo_stay_on_one_side(sets):
     _, spec, _ = sets
     pairs = open_pairs(spec)
-    training, held = pairs.split(0.4)
-    sides = [{path.decode().rpartition("/")[0] for path in part.images} for part in (training, held)]
+    training, validation = pairs.split(0.4)
+    sides = [{path.decode().rpartition("/")[0] for path in part.images} for part in (training, validation)]
     photos = [{folder for folder in side if "/imd/photo" in folder} for side in sides]
     assert not photos[0] & photos[1] and len(photos[0] | photos[1]) == 3
-    assert len(training) + len(held) == len(pairs) and len(set(held.sources)) == 2  # of five source photos
-    assert pairs.split(0.4)[1].images.tolist() == held.images.tolist()
+    assert len(training) + len(validation) == len(pairs) and len(set(validation.sources)) == 2  # of five source photos
+    assert pairs.split(0.4)[1].images.tolist() == validation.images.tolist()
     assert len(pairs.split(0.0)[1]) >= 1 and len(pairs.split(1.0)[0]) >= 1
 
 
@@ -100,7 +100,7 @@ def test_test_sets_and_useless_ones_are_refused(sets):
         one.split(0.5)
 
 
-def test_an_unreadable_pair_is_replaced_and_named_once(sets, capsys):
+def test_an_unreadable_pair_is_replaced_and_named_once(sets, caplog):
     root, spec, _ = sets
     pairs = open_pairs(spec)
     for name in ("Tp_D_CRN_M_N_pla00010_pla00020_10000.tif", "Tp_D_CRN_M_N_pla00011_pla00020_10001.tif"):
@@ -114,7 +114,7 @@ def test_an_unreadable_pair_is_replaced_and_named_once(sets, capsys):
     assert np.array_equal(rgb, pairs.read(order[good])[0])
     for k in range(100):
         stream[k]
-    lines = capsys.readouterr().err.splitlines()
+    lines = caplog.messages
     assert len(lines) == 2 and all(line.startswith("left out: ") for line in lines)
 
 

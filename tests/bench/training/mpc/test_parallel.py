@@ -14,9 +14,11 @@ import torch
 from torch import nn
 
 from bench.training.mpc import train
+from bench.training.mpc.checkpoint import TrainingError
 from bench.training.mpc.forgeries import Forgeries, Presentation, find_photos
-from bench.training.mpc.parallel import alone, joined_processes
+from bench.training.mpc.parallel import Processes, alone, joined_processes
 from bench.training.mpc.recipe import make_recipe, read_recipe
+from bench.training.mpc.training import TWO_STAGES, Training
 from models.device import DeviceError
 from models.mpc.backbone import VARIANTS, Variant
 from models.mpc.losses import pixel_contrast
@@ -31,7 +33,7 @@ backbone = "micro"
 drop_path = 0.3
 input_size = 64
 [data]
-held_back = 0.3
+validation = 0.3
 frame = 64
 least = 64
 native = 0.0
@@ -110,7 +112,7 @@ def test_gradients_are_the_average_of_both_halves_of_the_batch(trained, photos, 
 
 def test_both_processes_end_with_one_network_and_the_killed_training_continues_identically(trained):
     whole, parts = (trained[0] / name for name in ("whole", "parts"))
-    for stage in train.TWO_STAGES:
+    for stage in TWO_STAGES:
         once, twice = state(whole, stage), state(parts, stage)
         assert once["processes"] == 2
         for part in ("network", "average"):
@@ -144,7 +146,7 @@ def test_the_documented_torchrun_line_hands_every_option_on(photos, tmp_path):
     more = ["--photos", photos, "--out", tmp_path / "out", "--start", tmp_path / "absent.pth"]
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", *words, *map(str, more)],
-        cwd=Path(__file__).parents[2], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+        cwd=Path(__file__).parents[4], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
         timeout=300,
     )  # fmt: skip
     assert done.returncode == 1
@@ -156,10 +158,10 @@ def test_a_batch_must_be_shareable(photos, tmp_path):
     device = torch.device("cpu")
     about = {"device": device, "workers": 0, "save_every": 1, "validate_every": 1, "validation_samples": 1}
     for count, advice in ((4, "a multiple of 4 .*e.g. 8"), (6, "a multiple of 6 .*e.g. 12")):
-        processes = train.Processes(1, count, device)
-        training = train.Training(recipe, find_photos(photos), tmp_path / "out", processes=processes, **about)
+        processes = Processes(1, count, device)
+        training = Training(recipe, find_photos(photos), tmp_path / "out", processes=processes, **about)
         message = f"contrast.batch of 6 cannot be shared by {count} processes; make it {advice}"
-        with pytest.raises(train.TrainingError, match=message):
+        with pytest.raises(TrainingError, match=message):
             training.claim(("contrast",), False)
     assert not (tmp_path / "out").exists()
     assert alone(device).share(6) == 6 and alone(device).any(True) and not alone(device).any(False)

@@ -12,7 +12,7 @@ from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 from torch.utils.data import Dataset
 
-from bench.training.mpc.teacher import BOUNDS, CELL, CELLS_A_SAMPLE, Taught, Teacher, statistics
+from bench.training.mpc.teacher import BLOCK, BLOCKS_PER_SAMPLE, BOUNDS, DistillationDataset, Teacher, statistics
 
 
 def photo(seed, height=200, width=216):
@@ -56,23 +56,25 @@ def auc(teacher, samples):
     for index in range(len(samples)):
         sample = samples[index]
         odds = teacher.log_odds(sample["image"].permute(1, 2, 0).numpy())
-        forged = sample["mask"].numpy().reshape(16, CELL, 16, CELL).mean((1, 3)) > 0.5
+        forged = sample["mask"].numpy().reshape(16, BLOCK, 16, BLOCK).mean((1, 3)) > 0.5
         found.append(roc_auc_score(forged.ravel(), odds.ravel()))
     return np.mean(found)
 
 
-def cell_means(plane):
+def block_means(plane):
     """By loops."""
-    rows, columns = (n // CELL for n in plane.shape)
-    return np.array([[plane[r * CELL :, c * CELL :][:CELL, :CELL].mean() for c in range(columns)] for r in range(rows)])
+    rows, columns = (n // BLOCK for n in plane.shape)
+    return np.array(
+        [[plane[r * BLOCK :, c * BLOCK :][:BLOCK, :BLOCK].mean() for c in range(columns)] for r in range(rows)]
+    )
 
 
 def luma_of(rgb):
     return cv2.cvtColor(rgb, cv2.COLOR_RGB2YCrCb)[..., 0].astype(float)
 
 
-def mean_of(cells, side):
-    return ndimage.uniform_filter(cells, side, mode="mirror")
+def mean_of(blocks, side):
+    return ndimage.uniform_filter(blocks, side, mode="mirror")
 
 
 def blurred(plane, sigma):
@@ -89,10 +91,10 @@ def blurred(plane, sigma):
 def test_energies_are_those_of_scipy_and_loops(name, residual):
     rgb = photo(1)
     found = statistics(rgb)
-    energy = np.log(cell_means(np.abs(residual(luma_of(rgb)))) + 0.05)
+    energy = np.log(block_means(np.abs(residual(luma_of(rgb)))) + 0.05)
     near = mean_of(energy, 3)
     expected = {
-        "cell": energy - np.median(energy),
+        "block": energy - np.median(energy),
         "near": near - np.median(energy),
         "region": mean_of(energy, 7) - np.median(energy),
         "to surroundings": near - mean_of(energy, 21),
@@ -109,30 +111,30 @@ def test_what_jpeg_takes_away_is_measured():
     rgb = photo(2)
     coded = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 75])[1]
     lost = np.abs(rgb.astype(float) - cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1]).mean(2)
-    energy = np.log(cell_means(lost) + 0.05)
-    assert statistics(rgb)["jpeg 75: cell"] == pytest.approx(energy - np.median(energy), abs=1e-4)
+    energy = np.log(block_means(lost) + 0.05)
+    assert statistics(rgb)["jpeg 75: block"] == pytest.approx(energy - np.median(energy), abs=1e-4)
 
 
 def test_distances_to_the_margin_are_those_of_a_loop():
     rgb = photo(3, 96, 80)
     found = statistics(rgb)
     planes = cv2.cvtColor(rgb, cv2.COLOR_RGB2YCrCb).astype(float)
-    cells = np.stack([mean_of(cell_means(planes[..., k]), 3) for k in range(3)], axis=-1)
-    rows, columns = cells.shape[:2]
+    blocks = np.stack([mean_of(block_means(planes[..., k]), 3) for k in range(3)], axis=-1)
+    rows, columns = blocks.shape[:2]
     margin = [
-        cells[r, c] for r in range(rows) for c in range(columns) if not (2 <= r < rows - 2 and 2 <= c < columns - 2)
+        blocks[r, c] for r in range(rows) for c in range(columns) if not (2 <= r < rows - 2 and 2 <= c < columns - 2)
     ]
     spread = np.linalg.inv(np.cov(np.array(margin).T) + 9 * np.eye(3))
     for r in range(rows):
         for c in range(columns):
-            distances = sorted(((cells[r, c] - other) ** 2).sum() for other in margin)
-            off = cells[r, c] - np.mean(margin, axis=0)
+            distances = sorted(((blocks[r, c] - other) ** 2).sum() for other in margin)
+            off = blocks[r, c] - np.mean(margin, axis=0)
             assert found["to margin: nearest"][r, c] == pytest.approx(np.log1p(distances[0]), abs=1e-3)
             assert found["to margin: eleventh"][r, c] == pytest.approx(np.log1p(distances[10]), abs=1e-3)
             assert found["to margin: in spreads"][r, c] == pytest.approx(np.sqrt(off @ spread @ off), rel=1e-3)
 
 
-def test_a_cell_is_eight_pixels_and_the_rest_is_left_out():
+def test_a_block_is_eight_pixels_and_the_rest_is_left_out():
     for height, width in ((16, 16), (23, 40), (200, 216)):
         found = statistics(photo(4, height, width))
         assert {value.shape for value in found.values()} == {(height // 8, width // 8)}
@@ -160,7 +162,7 @@ def test_the_teacher_learns_what_there_is_to_learn(teacher):
     assert auc(misled, Grained(1, 10)) < place + 0.05
 
 
-def test_log_odds_are_of_cells_and_bounded(teacher):
+def test_log_odds_are_of_blocks_and_bounded(teacher):
     odds = teacher.log_odds(photo(6, 70, 90))
     assert odds.shape == (8, 11)
     assert odds.dtype == np.float32
@@ -194,13 +196,13 @@ def test_one_class_alone_teaches_nothing(truth, word):
         def __getitem__(self, index):
             return {**super().__getitem__(index), "mask": torch.full((128, 128), truth)}
 
-    with pytest.raises(ValueError, match=f"2 forgeries hold {word} forged cells"):
+    with pytest.raises(ValueError, match=f"2 forgeries hold {word} forged blocks"):
         Teacher().fit(Same(0, 2))
 
 
-def test_not_every_cell_is_learned_from():
-    """256 cells a sample, of which 220 are taken, others in each."""
-    assert CELLS_A_SAMPLE < 256
+def test_not_every_block_is_learned_from():
+    """256 blocks per sample, of which 220 are taken, others in each."""
+    assert BLOCKS_PER_SAMPLE < 256
     learned = []
 
     class Watched(Teacher):
@@ -211,18 +213,18 @@ def test_not_every_cell_is_learned_from():
 
     Watched(rounds=1).fit(Grained(0, 3))
     (values, forged) = learned[0]
-    assert values.shape == (3 * CELLS_A_SAMPLE, len(statistics(photo(0))))
-    assert forged.shape == (3 * CELLS_A_SAMPLE,)
+    assert values.shape == (3 * BLOCKS_PER_SAMPLE, len(statistics(photo(0))))
+    assert forged.shape == (3 * BLOCKS_PER_SAMPLE,)
     parts = np.split(values, 3)
-    assert all(len(np.unique(part, axis=0)) == CELLS_A_SAMPLE for part in parts)
+    assert all(len(np.unique(part, axis=0)) == BLOCKS_PER_SAMPLE for part in parts)
     assert all(not np.array_equal(a, b) for a, b in pairwise(parts))
 
 
 def test_a_taught_sample_is_the_sample_and_what_the_teacher_says(teacher):
     plain = Grained(2, 3)
-    taught = Taught(plain, teacher)
+    taught = DistillationDataset(plain, teacher)
     assert len(taught) == 3
     sample = taught[1]
     assert torch.equal(sample["image"], plain[1]["image"])
     assert torch.equal(sample["mask"], plain[1]["mask"])
-    assert np.array_equal(sample["belief"], teacher.log_odds(plain[1]["image"].permute(1, 2, 0).numpy()))
+    assert np.array_equal(sample["soft_target"], teacher.log_odds(plain[1]["image"].permute(1, 2, 0).numpy()))
