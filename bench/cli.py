@@ -100,11 +100,12 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _StandardError(logging.Handler):
-    """Writes records to what `sys.stderr` is at that moment."""
+    """Writes records to what `sys.stderr` is at that moment, above a progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        print(f"{level}{self.format(record)}", file=sys.stderr)
+        write = sys.modules["tqdm"].tqdm.write if "tqdm" in sys.modules else print
+        write(f"{level}{self.format(record)}", file=sys.stderr)
 
 
 def log_to_standard_error(logger: logging.Logger, level: int) -> None:

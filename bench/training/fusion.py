@@ -141,8 +141,8 @@ def cross_validate(examples: Sequence[Example]) -> Validation:
     for number, name in enumerate(MEMBERS):
         applies = [i for i in mixed if examples[i].applies[number]]
         own = [roc_auc_score(examples[i].forged, examples[i].values[:, number, 0]) for i in applies]
-        fusion = [aucs["logistic"][i] for i in applies]
-        members[name] = (len(applies), *(float(np.mean(a)) if applies else float("nan") for a in (own, fusion)))
+        alone, fused = (float(np.mean(a)) if a else float("nan") for a in (own, [aucs["logistic"][i] for i in applies]))
+        members[name] = (len(applies), alone, fused)
     forged = np.concatenate([e.forged for e in examples])
     probability = expit(np.concatenate(scores["logistic"]))
     bins = np.digitize(probability, PROBABILITY_BINS[1:-1])

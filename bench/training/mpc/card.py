@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from bench.training.mpc.streams import Stream
 from bench.training.mpc.training import Outcome, Training
 from models import Localizer, build
 from models.image import ForensicImage, ImageError
+from models.mpc.localizer import MPCLocalizer
 
 log = logging.getLogger(__name__)
 
@@ -44,14 +46,14 @@ def write_card(training: Training, stage: str, licence: str) -> Path:
         The file.
     """
     files = sorted(training.out.glob("mpc*.safetensors"))
-    localizers = {file: build("mpc", weights=file, device=str(training.device)) for file in files}
+    localizers: dict[Path, Any] = {file: build("mpc", weights=file, device=training.device) for file in files}
     lines = [*_facts(training, stage, localizers, licence), "", *_numbers(training, localizers), ""]
     card = training.out / "mpc.md"
     write_atomic(card, "\n".join(lines))
     return card
 
 
-def _facts(training: Training, stage: str, localizers: dict[Path, Localizer], licence: str) -> list[str]:
+def _facts(training: Training, stage: str, localizers: dict[Path, MPCLocalizer], licence: str) -> list[str]:
     recipe, outcome = training.recipe, training.outcomes[stage]
     first, localizer = next(iter(localizers.items()))
     millions = sum(value.numel() for value in localizer.network.parameters()) / 1e6
@@ -97,7 +99,9 @@ def _data(training: Training) -> Iterator[str]:
         yield f"{count + other} photos, {other} of them for validation, forged on the fly"
     if data.training.pairs and data.validation.pairs:
         for owner, test_set in enumerate(data.training.pairs.sets):
-            count, other = (int((side.pairs.owners == owner).sum()) for side in (data.training, data.validation))
+            count, other = (
+                int((pairs.owners == owner).sum()) for pairs in (data.training.pairs, data.validation.pairs)
+            )
             repeat = data.training.pairs.repeats[owner]
             yield f"{test_set.name}: {count + other} pairs, {other} of them for validation, {repeat} times per epoch"
     if data.training.photos and data.training.pairs:
@@ -139,7 +143,7 @@ def _command() -> str:
     return "python -m bench " + shlex.join(word for word in sys.argv[1:] if word != "--resume")
 
 
-def _numbers(training: Training, localizers: dict[Path, Localizer]) -> list[str]:
+def _numbers(training: Training, localizers: dict[Path, MPCLocalizer]) -> list[str]:
     protocol = PROTOCOLS[PROTOCOL]
     lines = [
         "## Validation results",

@@ -45,19 +45,24 @@ class TrainingData:
         """Names of the data sets whose images are trained on; results on them mean nothing."""
         return self.training.pairs.names if self.training.pairs else ()
 
-    def remarks(self) -> list[str]:
-        """What the user should know about the data before the first step, above all what is left out."""
+    def left_out(self) -> list[str]:
+        """Files that cannot be trained on, and their number, in lines for the user."""
         lines = [f"left out: {file}: {problem}" for file, problem in self.defects]
         photos, other = self.training.photos, self.validation.photos
         if lines and photos is not None and other is not None:
             lines.append(f"{len(lines)} photos left out, training on the other {len(photos) + len(other)}")
-        pairs = self.training.pairs
-        for test_set, repeat in zip(pairs.sets, pairs.repeats, strict=True) if pairs else ():
+        for test_set in self.training.pairs.sets if self.training.pairs else ():
             defects = test_set.defects
             lines += [f"left out: {test_set.name}/{defect.file}: {defect.problem}" for defect in defects[:5]]
-            more = f", {len(defects)} files left out" if defects else ""
-            lines.append(f"{test_set.name}: each pair {repeat} times per epoch{more}")
+            if defects:
+                lines.append(f"{test_set.name}: {len(defects)} files left out")
         return lines
+
+    def repeats(self) -> list[str]:
+        """How often an epoch holds each pair of the training sets, in lines for the user."""
+        pairs = self.training.pairs
+        sets = zip(pairs.sets, pairs.repeats, strict=True) if pairs else ()
+        return [f"{test_set.name}: each pair {repeat} times per epoch" for test_set, repeat in sets]
 
     def presentation(self, stage: Stage) -> Presentation:
         """How a stage presents its samples."""

@@ -1,7 +1,7 @@
 """Training samples: forgeries made on the fly from a folder of photos, and the augmentation of MPC's training.
 
-Sample `index` of a stream is a function of (seed, index) alone, so that any worker can make it and a resumed training
-sees what an uninterrupted one would. The forging itself is `bench.data.forge`'s; here is what is forged and how it is
+Sample `index` of a stream is a function of (seed, index) alone, so any worker can make it and a resumed training sees
+what an uninterrupted one would. `bench.data.forge` does the forging; here is decided what is forged and how it is
 presented to the network.
 """
 
@@ -23,9 +23,9 @@ from models.image import ImageError, read_image
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 KINDS = {"splice": 0.6, "copymove": 0.28, "removal": 0.12}
-THINGS = 0.75  # share of the forged regions that are sought among the things in a photo
-SEGMENTED = 0.6  # share of these that are segments, where there are some; the others stand out in the photo's middle
-EDGES = 0.12  # share of the forged regions that are parts between edges; the rest are plain shapes
+OBJECT_SHARE = 0.75  # of the forged regions are objects in the photo
+SEGMENT_SHARE = 0.6  # of the objects are segments, where there are some; the others stand out in the photo's middle
+EDGE_SHARE = 0.12  # of the forged regions are areas between edges; the rest are plain shapes
 AREA = (0.005, 0.5)  # share of the photo that is forged
 WORKING_SIDE = 768  # larger photos are shrunk to this longest side before they are forged: the network sees 512
 TRIES = 5  # at a forgery whose share of the photo lies within AREA; the last one is taken as it is
@@ -38,8 +38,13 @@ class PhotoError(ValueError):
 
 @dataclass(frozen=True)
 class Photos:
-    """Photos to forge, in the order of their names. segments: label image of each photo, where there is one.
-    defects: (file, problem) of the files that were left out."""
+    """Photos to forge, in the order of their names.
+
+    Attributes:
+        files: the photos.
+        segments: label image of each photo, where there is one.
+        defects: (file, problem) of the files that were left out.
+    """
 
     files: tuple[Path, ...]
     segments: tuple[Path | None, ...]
@@ -49,12 +54,14 @@ class Photos:
         return len(self.files)
 
     def split(self, share: float) -> tuple[Photos, Photos]:
-        """(training, held back): about `share` of the photos is held back, chosen by a hash of the file name, so that
-        a photo stays on its side when others are added. Both sides keep at least one photo."""
+        """(training, validation): about `share` of the photos validate, at least one, and at least one trains.
+
+        The side is chosen by a hash of the file name, so a photo stays on its side when others are added.
+        """
         order = sorted(range(len(self)), key=lambda i: hashlib.sha256(self.files[i].name.encode()).digest())
         count = min(max(1, round(share * len(self))), len(self) - 1)
-        held = set(order[:count])
-        return self._some([i for i in range(len(self)) if i not in held]), self._some(sorted(held))
+        validation = set(order[:count])
+        return self._some([i for i in range(len(self)) if i not in validation]), self._some(sorted(validation))
 
     def _some(self, indices: list[int]) -> Photos:
         return Photos(tuple(self.files[i] for i in indices), tuple(self.segments[i] for i in indices))
@@ -63,9 +70,11 @@ class Photos:
 def find_photos(folder: str | os.PathLike) -> Photos:
     """Every photo below `folder`, each decoded once to find the unreadable ones, which are listed as defects.
 
-    A photo `X/images/NAME.jpg` with a label image `X/segments/NAME.png` (one integer label a pixel, of the photo's
+    A photo `X/images/NAME.jpg` with a label image `X/segments/NAME.png` (one integer label per pixel, of the photo's
     size) has a segmentation; files in folders called `segments` are not photos.
-    Raises PhotoError for a missing folder and for one with fewer than two usable photos.
+
+    Raises:
+        PhotoError: the folder is missing or has fewer than two usable photos.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -91,15 +100,16 @@ def find_photos(folder: str | os.PathLike) -> Photos:
 
 @dataclass(frozen=True)
 class Presentation:
-    """How a forged photo is shown to the network.
+    """How a forged photo is presented to the network.
 
-    frame: the photo is brought to frame x frame pixels first, aspect not kept, as MPC does it.
-    native: share of the samples that keep their native resolution instead.
-    least: a framed sample may be shown as small as this, drawn evenly from least to frame, half of the time.
-    crop: side of the square that is cut out; equal to frame and with least = frame, native = 0: the whole photo.
-    augment: probability of MPC's augmentation (`augmented`).
-    parts: share of the samples that show only a part of the photo (`part`), so that where something lies in the picture
-        says less about whether it was forged.
+    Attributes:
+        frame: the photo is resized to frame x frame pixels first, aspect ratio not kept, as MPC does it.
+        native: share of the samples that keep their native resolution instead.
+        least: half of the resized samples have a side drawn evenly from least to frame instead.
+        crop: side of the square that is cut out; with crop = frame = least and native = 0: the whole photo.
+        augment: probability of MPC's augmentation (`augmented`).
+        parts: share of the samples that are cropped photos (`cropped`), so that the position in the picture says less
+            about whether something was forged.
     """
 
     frame: int = 512
@@ -111,9 +121,10 @@ class Presentation:
 
 
 class Forgeries(Dataset):
-    """An endless stream of samples: {"image": uint8 (3, crop, crop) RGB, "mask": bool (crop, crop), True = forged}."""
+    """A stream of samples: {"image": uint8 (3, crop, crop) RGB, "mask": bool (crop, crop), True = forged}."""
 
     def __init__(self, photos: Photos, presentation: Presentation, seed: tuple[int, ...], length: int):
+        """The first `length` samples of the stream that `seed` (recipe's seed, `streams.Stream`) names."""
         self.photos, self.presentation, self.seed, self.length = photos, presentation, seed, length
 
     def __len__(self) -> int:
@@ -140,11 +151,14 @@ def forged_photo(
 ) -> tuple[np.ndarray, np.ndarray]:
     """One forgery at the host photo's resolution: uint8 (H, W, 3) RGB and bool (H, W), True = forged.
 
-    host_index: which photo is forged; None draws one.
-
     A splice (object or shape of another photo, colour matched or not, edge soft or hard), a copy-move (turned, scaled,
-    sheared, mirrored, moved) or a removal, of a share of the photo within AREA; the host and what is put into it went
-    through different camera histories; the result is mostly compressed once more as a whole.
+    sheared, mirrored, moved) or a removal, of a share of the photo within AREA. Host and donor went through different
+    camera histories; the result is mostly compressed again as a whole.
+
+    Args:
+        photos: hosts and donors.
+        rng: decides everything.
+        host_index: the photo that is forged; None draws one.
     """
     kind = rng.choice(list(KINDS), p=list(KINDS.values()))
     host_index = int(rng.integers(len(photos))) if host_index is None else host_index
@@ -172,9 +186,9 @@ def forged_photo(
 def present(
     rgb: np.ndarray, mask: np.ndarray, how: Presentation, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A forged photo as the network sees it in training: a part of it, augmented, brought to a frame, cropped."""
-    if how.parts and rng.random() < how.parts:  # nothing is drawn without: recipes from before see their samples again
-        rgb, mask = part(rgb, mask, rng)
+    """A forged photo as the network sees it in training: cropped, augmented, resized, and a square of it cut out."""
+    if how.parts and rng.random() < how.parts:  # at 0 nothing is drawn: older recipes still see the same samples
+        rgb, mask = cropped(rgb, mask, rng)
     if rng.random() < how.augment:
         rgb, mask = augmented(rgb, mask, rng)
     if rng.random() >= how.native:
@@ -184,11 +198,11 @@ def present(
     return _crop(rgb, mask, how.crop, rng)
 
 
-def part(rgb: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def cropped(rgb: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """A window of half to all of the photo's height and width, at least LEAST_SIDE, anywhere in it.
 
-    Where something is forged, the forged share of the window lies within AREA; the whole photo where no such window is
-    found in TRIES.
+    In a forged photo, the forged share of the window lies within AREA; if no such window is found in TRIES, the photo
+    stays whole.
     """
     for _ in range(TRIES):
         sides = [max(min(n, LEAST_SIDE), round(n * rng.uniform(0.5, 1.0))) for n in mask.shape]
@@ -265,7 +279,7 @@ def _photo(photos: Photos, index: int, rng: np.random.Generator) -> tuple[np.nda
 
 
 def _history(rgb: np.ndarray, rng: np.random.Generator, scale: float) -> np.ndarray:
-    """A random camera history; a fifth of the photos keeps the one it has but for the resampling."""
+    """A random camera history; a fifth of the photos are only resampled."""
     if min(rgb.shape[:2]) * scale < LEAST_SIDE:
         scale = 1.0
     if rng.random() < 0.2:
@@ -297,12 +311,12 @@ def _region(rgb: np.ndarray, segments: np.ndarray | None, rng: np.random.Generat
     in its middle), else a part between its edges, or a plain shape."""
     height, width = rgb.shape[:2]
     draw = rng.random()
-    if draw < THINGS:
-        mask = _object(segments, rng, area) if segments is not None and rng.random() < SEGMENTED else None
+    if draw < OBJECT_SHARE:
+        mask = _object(segments, rng, area) if segments is not None and rng.random() < SEGMENT_SHARE else None
         mask = forge.object_mask(rgb, rng) if mask is None and min(height, width) >= 64 else mask
         if mask is not None and AREA[0] <= mask.mean() <= AREA[1]:
             return mask
-    if draw < THINGS + EDGES and min(height, width) >= 64:
+    if draw < OBJECT_SHARE + EDGE_SHARE and min(height, width) >= 64:
         mask = forge.segment_mask(rgb, rng, area)
         if AREA[0] <= mask.mean() <= AREA[1]:
             return mask
@@ -343,12 +357,12 @@ def _splice(
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not rows.size:  # shrunk away
         return host, np.zeros(host.shape[:2], bool)
-    shift = tuple(
+    down, right = (
         int(rng.integers(min(0, room), max(0, room) + 1)) - int(part[0])
         for part, room in ((rows, host.shape[0] - np.ptp(rows) - 1), (columns, host.shape[1] - np.ptp(columns) - 1))
     )
     colour = 0.0 if rng.random() < 0.6 else rng.uniform(0.3, 1.0)
-    return forge.splice(host, donor, mask, shift=shift, match_colour=colour, feather=feather)
+    return forge.splice(host, donor, mask, shift=(down, right), match_colour=colour, feather=feather)
 
 
 def _copy_move(
@@ -356,7 +370,7 @@ def _copy_move(
 ) -> tuple[np.ndarray, np.ndarray]:
     mask = _region(host, segments, rng, min(area, 0.2))
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    shift = tuple(
+    down, right = (
         int(rng.integers(-part[0], max(n - part[-1], 1 - part[0])))
         for part, n in ((rows, host.shape[0]), (columns, host.shape[1]))
     )
@@ -368,7 +382,7 @@ def _copy_move(
         scale=1.0 if plain else rng.uniform(0.7, 1.4),
         shear=rng.uniform(-0.4, 0.4) if sheared and not plain else 0.0,
         mirror=not plain and rng.random() < 0.3,
-        shift=shift,
+        shift=(down, right),
         feather=feather,
     )
     return rgb, target
@@ -378,7 +392,7 @@ def _copy_move(
 
 
 def _crop(rgb: np.ndarray, mask: np.ndarray, side: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A side x side window, the one of eight drawn at random that shows the border of the forged region best.
+    """A side x side window: of eight drawn at random, the one that shows the edge of the forged region best.
 
     Best = the forged share nearest to a share drawn from 8 % to 55 %. A smaller photo is enlarged first.
     """

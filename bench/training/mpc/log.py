@@ -1,4 +1,4 @@
-"""What a training writes about itself: metrics.csv, and event files for TensorBoard where they are asked for."""
+"""The log of a training: metrics.csv and, on request, event files for TensorBoard."""
 
 from __future__ import annotations
 
@@ -15,13 +15,24 @@ class LogError(RuntimeError):
 
 
 class Log:
-    """Rows of a stage in FOLDER/metrics.csv; rows after the checkpoint that a resumed training starts from are dropped.
+    """Rows of a stage in FOLDER/metrics.csv.
 
-    folder: None writes nothing (for the other processes of several). tensorboard: also write FOLDER/tensorboard/STAGE.
-    seconds: what the stage has taken so far.
+    Attributes:
+        seconds: what the stage has taken so far.
     """
 
     def __init__(self, folder: Path | None, stage: str, done: int, tensorboard: bool = False):
+        """Open the log; rows after the checkpoint that a resumed training starts from are dropped.
+
+        Args:
+            folder: None writes nothing (for the other processes of several).
+            stage: of the training.
+            done: steps in the checkpoint.
+            tensorboard: also write FOLDER/tensorboard/STAGE.
+
+        Raises:
+            LogError: TensorBoard is asked for and not installed.
+        """
         self.stage, self.seconds = stage, 0.0
         self._stream = self._events = None
         if folder is None:
@@ -37,7 +48,7 @@ class Log:
         self._writer.writerows(rows)
 
     def write(self, row: dict) -> None:
-        """One step: values of COLUMNS but the first; terms: name -> value."""
+        """Add a step: values of COLUMNS but the first; terms: name -> value."""
         if self._stream is not None:
             self._writer.writerow({"stage": self.stage, **row, "terms": json.dumps(row["terms"])})
             self._stream.flush()
@@ -48,9 +59,11 @@ class Log:
                 self._events.add_scalar(name, value, row["step"])
 
     def __enter__(self) -> Log:
+        """The log itself."""
         return self
 
     def __exit__(self, *_) -> None:
+        """Close the files."""
         for file in (self._stream, self._events):
             if file is not None:
                 file.close()
@@ -65,7 +78,11 @@ def read_rows(file: Path) -> list[dict[str, str]]:
 
 
 def event_writer() -> type:
-    """The class that writes TensorBoard's event files. Raises LogError where its package is not installed."""
+    """The class that writes TensorBoard's event files.
+
+    Raises:
+        LogError: its package is not installed.
+    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:

@@ -2,8 +2,8 @@
 
     --data casia2:ROOT,tampcoco:ROOT,imd2020:ROOT          as `bench run --data`; a card's role must allow training
 
-An epoch holds each pair `repeat` times in an order that the seed draws, as MPC's released script does it with the
-factors 40 for CASIA v2, 20 for IMD2020 and 1 for tampCOCO.
+An epoch holds each pair `repeat` times in an order that the seed draws, as in MPC's released script with its factors
+40 for CASIA v2, 20 for IMD2020 and 1 for tampCOCO.
 """
 
 from __future__ import annotations
@@ -37,11 +37,19 @@ class PairError(ValueError):
 
 @dataclass(frozen=True)
 class Pairs:
-    """Tampered images with their masks. sets: where they are from, without their samples; repeats: of each set.
+    """Tampered images with their masks.
 
-    images, masks: paths as byte strings, (n,), and owners: each pair's index in `sets`, so that some 100,000 pairs
-    are arrays that worker processes share and not objects that each of them copies by looking at them.
-    sources: (n,) 64-bit hash of the photo that a pair came from. files: digest of all names.
+    Some 100,000 pairs are kept as arrays, which worker processes share, and not as objects, which each of them would
+    copy by touching them.
+
+    Attributes:
+        sets: where the pairs are from, without their samples.
+        repeats: of each set per epoch.
+        images: paths as byte strings, (n,).
+        masks: paths as byte strings, (n,).
+        owners: each pair's index in `sets`, (n,).
+        sources: 64-bit hash of the photo that a pair came from, (n,).
+        files: digest of all names.
     """
 
     sets: tuple[TestSet, ...]
@@ -57,27 +65,37 @@ class Pairs:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the sets, sorted: what a network trained on them is contaminated by."""
+        """Names of the sets, sorted: results of a network trained on them mean nothing on these."""
         return tuple(sorted(test_set.name for test_set in self.sets))
 
     @functools.cached_property
     def epoch(self) -> np.ndarray:
-        """Indices of the pairs of an epoch, each as often as its set is repeated, in their own order."""
+        """Indices of the pairs of an epoch, each as often as its set is repeated, not shuffled."""
         return np.repeat(np.arange(len(self), dtype=np.int32), np.array(self.repeats)[self.owners])
 
     def split(self, share: float) -> tuple[Pairs, Pairs]:
-        """(training, held back): about `share` of the source photos is held back with all their forgeries, chosen by
-        a hash of their names, so that a photo stays on its side when others are added."""
+        """(training, validation): about `share` of the source photos validate, with all their forgeries.
+
+        The side is chosen by a hash of the photo's name, so a photo stays on its side when others are added.
+
+        Raises:
+            PairError: there is only one source photo.
+        """
         sources = np.unique(self.sources)
         if len(sources) < 2:
             raise PairError(
-                "the training sets hold forgeries of one photo only; at least two are needed, one held back"
+                "the training sets hold forgeries of one photo only; at least two are needed, one for validation"
             )
-        held = np.isin(self.sources, sources[: min(max(1, round(share * len(sources))), len(sources) - 1)])
-        return self._some(~held), self._some(held)
+        count = min(max(1, round(share * len(sources))), len(sources) - 1)
+        validation = np.isin(self.sources, sources[:count])
+        return self._some(~validation), self._some(validation)
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Image, uint8 (H, W, 3) RGB, and mask, bool (H, W). Raises ImageError."""
+        """Image, uint8 (H, W, 3) RGB, and mask, bool (H, W).
+
+        Raises:
+            ImageError: one of them cannot be read.
+        """
         image, mask = (Path(os.fsdecode(paths[index])) for paths in (self.images, self.masks))
         test_set = self.sets[self.owners[index]]
         rgb = read_image(image).rgb
@@ -91,7 +109,9 @@ class Pairs:
 def open_pairs(spec: str) -> Pairs:
     """The tampered images of the sets that a `--data` text names.
 
-    Raises PairError for a set that is for testing only and for one without a tampered image; DataError, CardError.
+    Raises:
+        PairError: a set is for testing only or has no tampered image.
+        DataError, CardError: a set cannot be opened.
     """
     sets = open_test_sets(spec)
     for test_set in sets:
@@ -112,7 +132,7 @@ def open_pairs(spec: str) -> Pairs:
         tuple(dataclasses.replace(test_set, samples=[]) for test_set in sets),
         repeats,
         np.array([os.fsencode(sample.image) for _, sample in samples]),
-        np.array([os.fsencode(sample.mask) for _, sample in samples]),
+        np.array([os.fsencode(sample.mask) for _, sample in samples if sample.mask is not None]),
         np.array([owner for owner, _ in samples], np.int16),
         np.frombuffer(b"".join(sources), np.uint64),
         files.hexdigest(),
@@ -120,10 +140,13 @@ def open_pairs(spec: str) -> Pairs:
 
 
 class PairSamples(Dataset):
-    """A stream of samples as `forgeries.Forgeries` gives them, of given pairs: epoch after epoch, each in an order of
-    its own. In the place of a pair that cannot be read comes the next that can; it is named once a process."""
+    """A stream of samples as `forgeries.Forgeries` gives them, from pairs: epoch after epoch, each shuffled anew.
+
+    A pair that cannot be read is replaced by the next one that can; each process names it once.
+    """
 
     def __init__(self, pairs: Pairs, presentation: Presentation, seed: tuple[int, ...], length: int):
+        """The first `length` samples of the stream that `seed` names."""
         self.pairs, self.presentation, self.seed, self.length = pairs, presentation, seed, length
         self._order: tuple[int, np.ndarray] = (-1, pairs.epoch)
         self._named: set[str] = set()
@@ -139,7 +162,7 @@ class PairSamples(Dataset):
         return as_tensors(*present(rgb, mask, self.presentation, np.random.default_rng([*self.seed, index])))
 
     def pair(self, index: int) -> int:
-        """Which pair is sample `index`."""
+        """The index of the pair that sample `index` shows."""
         epoch, position = divmod(index, len(self.pairs.epoch))
         if self._order[0] != epoch:
             order = np.random.default_rng([*self.seed, epoch, 1]).permutation(self.pairs.epoch)
@@ -159,9 +182,10 @@ class PairSamples(Dataset):
 
 
 class Mixture(Dataset):
-    """Two streams in one: of n samples round(n * share) come from the first, evenly spread, whatever n is."""
+    """Two streams in one: of the first n samples, round(n * share) are from the first stream, for every n."""
 
     def __init__(self, first: Dataset, second: Dataset, share: float, length: int):
+        """A mixture of `length` samples; share: of the first stream."""
         self.parts: Sequence[Dataset] = (first, second)
         self.share, self.length = share, length
 

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -28,7 +28,13 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes of one training. rank: number of this one, 0 to count - 1. device: where it computes."""
+    """The processes of one training.
+
+    Attributes:
+        rank: number of this one, 0 to count - 1.
+        count: how many there are.
+        device: where this one computes.
+    """
 
     rank: int
     count: int
@@ -36,7 +42,7 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes, prints and validates."""
+        """Whether this is the process that writes, logs and validates."""
         return self.rank == 0
 
     def share(self, batch: int) -> int:
@@ -44,10 +50,13 @@ class Processes:
         return batch // self.count
 
     def parallel(self, module: nn.Module, partly: bool = False) -> nn.Module:
-        """The module with its gradients averaged over the processes after each backward pass, and the first one's
-        running statistics in all of them before each forward pass.
+        """The module with its gradients averaged over the processes after each backward pass.
 
-        partly: the loss may not depend on all parameters.
+        Before each forward pass, all processes get the first one's running statistics.
+
+        Args:
+            module: what is trained.
+            partly: the loss may not depend on all parameters.
         """
         if self.count == 1:
             return module
@@ -80,15 +89,15 @@ class Processes:
         return values.item()
 
     def made_by_first(self, make: Callable[[], Made]) -> Made:
-        """What the first process makes, copied (pickled) to the others, who do not make it themselves."""
+        """What the first process makes, copied (pickled) to the others, which do not make it themselves."""
         if self.count == 1:
             return make()
-        made = [make() if self.first else None]
+        made: list[Any] = [make() if self.first else None]
         dist.broadcast_object_list(made, 0, device=self.device)
         return made[0]
 
     def wait(self) -> None:
-        """Until all have come here."""
+        """Wait until all processes have come here."""
         if self.count > 1:
             dist.barrier()
 
@@ -100,10 +109,15 @@ def alone(device: torch.device) -> Processes:
 
 @contextmanager
 def joined_processes(device: str) -> Iterator[Processes]:
-    """This process among those that torchrun started, or alone where it was not started by it.
+    """This process among those that torchrun started, or alone if torchrun did not start it.
 
-    device: "cpu", "cuda" (with torchrun: the GPU of the process's local rank) or "cuda:1". Raises DeviceError. Inside
-    another such context the processes stay joined: they cannot part and join again.
+    Inside another such context the processes stay joined: they cannot part and join again.
+
+    Args:
+        device: "cpu", "cuda" (with torchrun: the GPU of the process's local rank) or "cuda:1".
+
+    Raises:
+        DeviceError: there is no such device, or several processes would share one.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:

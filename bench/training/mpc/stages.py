@@ -185,7 +185,7 @@ class Supervised(Trainer):
         if "soft_target" not in targets:
             return loss, {}
         soft = targets["soft_target"]
-        gap = F.mse_loss(F.adaptive_avg_pool2d(logits, soft.shape[1:]), soft)
+        gap = F.mse_loss(F.adaptive_avg_pool2d(logits, (soft.shape[1], soft.shape[2])), soft)
         return loss + self.recipe.teacher.weight * gap, {"teacher": round(gap.item(), 4)}
 
 

@@ -1,9 +1,9 @@
 """What stage 1 starts from: an HRFormer that was trained on ImageNet, e.g. `hrt_base.pth`, or first values of our own.
 
-The official classification checkpoints (HRNet/HRFormer, folder `cls`) hold the network under "model", beside the
+The official classification checkpoints (HRNet/HRFormer, folder `cls`) hold the network under "model", next to the
 optimizer and a configuration object. They name the tensors of the body as our encoder does; their classification head
-(`incre_modules`, `downsamp_modules`, `final_layer`, `classifier`) has no place here, and MPC's projections (`convs`)
-are not in them.
+(`incre_modules`, `downsamp_modules`, `final_layer`, `classifier`) is not used, and they lack MPC's projections
+(`convs`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,8 +40,16 @@ HEAD = "decoder."
 
 @dataclass(frozen=True)
 class Start:
-    """Tensors of the encoder by name. digest: SHA-256 of the file. head: those of the head, where the file has one.
-    fresh: names of the encoder's tensors that the file has not. left: names of the file's that have no place."""
+    """Tensors to start from.
+
+    Attributes:
+        file: its name.
+        digest: SHA-256 of the file.
+        tensors: of the encoder, by name.
+        fresh: names of the encoder's tensors that the file lacks.
+        left: names of the file's tensors that are not used.
+        head: tensors of the head, if the file has one.
+    """
 
     file: str
     digest: str
@@ -50,7 +59,7 @@ class Start:
     head: dict[str, Tensor]
 
     def describe(self, with_head: bool = False) -> str:
-        """What is taken and what not, in one line. with_head: `apply_head` is used, too."""
+        """What is taken and what is not, in one line; with_head: `apply_head` is used, too."""
         parts = [f"{len(self.tensors) + with_head * len(self.head)} tensors taken"]
         parts.append(f"random start for {_grouped(self.fresh)}" if self.fresh else "none left at random")
         left = [name for name in self.left if not (with_head and HEAD in name)]
@@ -59,11 +68,15 @@ class Start:
         return f"start from {self.file}: {'; '.join(parts)}"
 
     def apply(self, encoder: HRFormer) -> None:
-        """Put the tensors into the encoder; what is fresh keeps its values."""
+        """Load the tensors into the encoder; what the file lacks keeps its values."""
         encoder.load_state_dict(self.tensors, strict=False)
 
     def apply_head(self, decoder: Decoder) -> None:
-        """Put the head's tensors into the decoder. Raises WeightsError where the file has none, or another head."""
+        """Load the head's tensors into the decoder.
+
+        Raises:
+            WeightsError: the file has no head, or another one.
+        """
         shapes = {name: tuple(value.shape) for name, value in decoder.state_dict().items()}
         if {name: tuple(value.shape) for name, value in self.head.items()} != shapes:
             found = "another head" if self.head else "no head"
@@ -72,10 +85,14 @@ class Start:
 
 
 def read_start(path: str | os.PathLike, backbone: str) -> Start:
-    """The body, and the projections where it has them, of the HRFormer in a checkpoint file; nothing is executed.
+    """Read the body, and the projections if there are any, of the HRFormer in a checkpoint file; executes nothing.
 
-    backbone: which HRFormer it has to be, key of `backbone.VARIANTS`.
-    Raises WeightsError: no such file, damaged, no checkpoint, a tensor of the body missing or misshapen.
+    Args:
+        path: the file.
+        backbone: which HRFormer it has to be, key of `backbone.VARIANTS`.
+
+    Raises:
+        WeightsError: no such file, damaged, no checkpoint, a tensor of the body missing or misshapen.
     """
     path = Path(path)
     found = _read(path)
@@ -102,18 +119,18 @@ def read_start(path: str | os.PathLike, backbone: str) -> Start:
 
 
 def forensic_start(encoder: HRFormer) -> None:
-    """First values with which an encoder without ImageNet weights learns within hundreds of steps to see noise."""
+    """Set first values with which an encoder without ImageNet weights learns noise patterns in hundreds of steps."""
     blind_to_content(encoder)
     begin_with_shortcuts(encoder)
 
 
 @torch.no_grad()
 def begin_with_shortcuts(encoder: HRFormer) -> None:
-    """Let every residual branch begin at zero, and every exchange between the scales at a tenth.
+    """Start every residual branch at zero, and every exchange between the scales at a tenth.
 
-    As they are made, each of 28 branches (of the finest scale; HRFormer-Small) adds about as much as what it is added
-    to, and the stem's signal drowns. With zeros (Goyal et al. 2017, arXiv 1706.02677, section 5.1) the network begins
-    as its stem, transitions and projections, and grows deeper as it learns.
+    By default, each of 28 branches (of the finest scale; HRFormer-Small) adds about as much as what it is added to, and
+    the stem's signal drowns. With zeros (Goyal et al. 2017, arXiv 1706.02677, section 5.1) the network starts as its
+    stem, transitions and projections, and grows deeper as it learns.
     """
     for module in encoder.modules():
         if isinstance(module, FeedForward):
@@ -123,7 +140,8 @@ def begin_with_shortcuts(encoder: HRFormer) -> None:
         elif isinstance(module, WindowAttention):
             module.out_proj.weight.zero_()
         elif isinstance(module, HighResolutionModule):
-            for exchange in (part for parts in module.fuse_layers for part in parts if part is not None):
+            rows: Any = module.fuse_layers
+            for exchange in (part for row in rows for part in row if part is not None):
                 [*(m for m in exchange.modules() if isinstance(m, nn.BatchNorm2d))][-1].weight.fill_(0.1)
 
 
@@ -131,10 +149,10 @@ def begin_with_shortcuts(encoder: HRFormer) -> None:
 def blind_to_content(encoder: HRFormer) -> None:
     """Make the first half of the first convolution's kernels blind to intensities that are constant or change evenly.
 
-    What is left of a photo in their outputs is noise, compression, interpolation and edges, which is what tells
-    cameras and edits apart; a network that starts from random kernels must first find out (Bayar and Stamm, IEEE TIFS
-    2018, hold such kernels fixed to that; here they are only started so). Each 3 x 3 plane loses its projections on 1,
-    x and y. The rest is enlarged tenfold: the batch normalization that follows must not take it for rounding errors.
+    Their outputs contain noise, compression, interpolation and edges, which is what distinguishes cameras and edits; a
+    network that starts from random kernels must learn that first (Bayar and Stamm, IEEE TIFS 2018, constrain such
+    kernels throughout; here they only start so). Each 3 x 3 plane loses its projections on 1, x and y. The rest is
+    enlarged tenfold, or the batch normalization that follows would treat it as rounding errors.
     """
     kernels = encoder.conv1.weight[: len(encoder.conv1.weight) // 2]
     ramp = torch.arange(3.0, device=kernels.device) - 1

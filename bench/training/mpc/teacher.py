@@ -8,7 +8,8 @@ suspicious a region looks, not whether it happened to be forged. Distillation of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bench.training.progress import around_the_bar, progress
+from bench.training.progress import progress
 
 BLOCK = 8  # pixels
 LEAST_ENERGY = 0.05  # grey levels; below it, differences in energy say nothing
@@ -113,7 +114,8 @@ def _residuals(rgb: np.ndarray, planes: Sequence[np.ndarray]) -> dict[str, np.nd
     }
     for quality in QUALITIES:
         coded = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        again = cv2.cvtColor(cv2.imdecode(coded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.float32)
+        decoded: Any = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+        again = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.float32)
         found[f"jpeg {quality}"] = np.abs(rgb - again).mean(axis=2)
     return found
 
@@ -139,7 +141,7 @@ class Teacher:
             random_state=0,
         )  # fmt: skip
 
-    def fit(self, samples: Dataset, workers: int = 0, worker_init=None) -> Teacher:
+    def fit(self, samples: Any, workers: int = 0, worker_init: Callable[[int], None] | None = None) -> Teacher:
         """Learn from samples.
 
         Args:
@@ -158,7 +160,7 @@ class Teacher:
         )
         seen = progress(loader, desc="teacher", unit="forgery")
         # Copied: what a worker sends holds two open files as long as it is kept, and systems allow as few as 1,024.
-        with seen, around_the_bar():
+        with seen:
             values, forged = zip(*((v.numpy().copy(), f.numpy().copy()) for v, f in seen), strict=True)
         truth = np.concatenate(forged)
         if truth.all() or not truth.any():
@@ -177,7 +179,7 @@ class Teacher:
 class _BlockStatistics(Dataset):
     """For each sample the statistics of some of its blocks, (n, .), and whether each is mostly forged, (n,)."""
 
-    def __init__(self, samples: Dataset):
+    def __init__(self, samples: Any):
         self.samples = samples
 
     def __len__(self) -> int:
@@ -196,7 +198,7 @@ class _BlockStatistics(Dataset):
 class DistillationDataset(Dataset):
     """Samples with the teacher's log-odds for them: "soft_target", float32 (crop // 8, crop // 8)."""
 
-    def __init__(self, samples: Dataset, teacher: Teacher):
+    def __init__(self, samples: Any, teacher: Teacher):
         self.samples, self.teacher = samples, teacher
 
     def __len__(self) -> int:

@@ -122,8 +122,7 @@ def main(args: argparse.Namespace) -> int:
         stages = TWO_STAGES if args.stage == "both" else (args.stage,)
         training.claim(stages, args.resume)
         if processes.first:
-            for line in training.remarks(stages):
-                log.warning(line)
+            training.log_beginning(stages)
         with stop_signals() as stop:
             for stage in stages:
                 if not training.run(stage, stop):

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -28,7 +29,7 @@ from bench.training.mpc.start import Start, forensic_start
 from bench.training.mpc.streams import Stream
 from bench.training.mpc.teacher import DistillationDataset, Teacher
 from bench.training.mpc.validation import calibrate, validate
-from bench.training.progress import around_the_bar, progress
+from bench.training.progress import progress
 from bench.training.stopping import Stop, Stopped, start_worker
 from models.checkpoint import save_checkpoint
 from models.mpc.network import MPC
@@ -105,10 +106,14 @@ class Training:
         validation = (validate_every, validation_samples)
         self.checkpoints = Checkpoints(out, recipe, self.data.digest, validation, self.processes.count, start)
 
-    def remarks(self, stages: tuple[str, ...]) -> list[str]:
-        """What the user should know before the first step of `stages`: what is left out of the data and of --start."""
-        lines = self.data.remarks()
-        return lines if self.start is None else [*lines, self.start.describe(any(map(self._takes_head, stages)))]
+    def log_beginning(self, stages: tuple[str, ...]) -> None:
+        """Log what the user should know before the first step of `stages`: what is used and what is left out."""
+        for line in self.data.left_out():
+            log.warning(line)
+        for line in self.data.repeats():
+            log.info(line)
+        if self.start is not None:
+            log.info(self.start.describe(any(map(self._takes_head, stages))))
 
     def claim(self, stages: tuple[str, ...], resume: bool) -> None:
         """Make the output folder ours, or say why not: nothing in it is ever overwritten without --resume.
@@ -154,7 +159,7 @@ class Training:
         table = Log(self.out if processes.first else None, stage, done, self.tensorboard)
         bar = progress(total=settings.steps, initial=done, desc=stage, unit="step", disable=not processes.first)
         started = time.monotonic() - table.seconds
-        with table, bar, around_the_bar():
+        with table, bar:
             for step in range(done, settings.steps):
                 if processes.any(stop.requested):
                     break
@@ -176,7 +181,8 @@ class Training:
                     self._save(stage, state)
             self._save(stage, state)
         processes.wait()  # the first one's checkpoint is what all begin the next stage with
-        self.outcomes[stage] = Outcome(state.step, state.best and (state.best["step"], state.best["auc"]), state.start)
+        best = (state.best["step"], state.best["auc"]) if state.best else None
+        self.outcomes[stage] = Outcome(state.step, best, state.start)
         return state.step == settings.steps
 
     def export(self, stage: str) -> Path:
@@ -236,7 +242,7 @@ class Training:
         if self.processes.first:
             how = self.data.presentation(trainer.settings)
             samples = self.data.samples(self.data.validation, Stream.VALIDATION, how, self.validation_samples)
-            network = state.average.module
+            network: Any = state.average.module
             auc, f1 = validate(
                 samples, trainer.settings.batch, lambda images: trainer.maps(network, images), self.device
             )
@@ -268,7 +274,9 @@ class Training:
             samples = DistillationDataset(samples, self._teacher(how, stop))
         loader = DataLoader(
             samples,
-            batch_sampler=[range(k * size + first, k * size + first + share) for k in range(done, settings.steps)],
+            batch_sampler=[
+                list(range(k * size + first, k * size + first + share)) for k in range(done, settings.steps)
+            ],
             num_workers=self.workers,
             prefetch_factor=3 if self.workers else None,
             pin_memory=self.device.type == "cuda",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -131,7 +132,7 @@ def evaluate(
     if refused:
         name, why = next(iter(refused.items()))
         raise StudyError(f"{name}: {why.reason}")
-    records = []
+    records: list[dict[str, Any]] = []
     for each, training, ready in zip(wanted, trainings, planned, strict=True):
         titles = {"title": f"{training.variant.label}, seed {training.seed}", "summary": training.variant.label}
         records.append({**model_record(each, [ready], {}), **titles, "licence": "", "groups": [], "trained_on": []})

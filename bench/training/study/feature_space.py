@@ -105,9 +105,9 @@ def arrangement(pixels: Pixels) -> Arrangement:
         between = cosines[np.ix_(forged, ~forged)].mean()
         silhouette = silhouette_score(vectors, forged, metric="cosine")
         rows.append((np.mean(within), np.mean(within) - between, silhouette))
-    means = (float(value) for value in np.mean(rows, axis=0))
+    compactness, separability, silhouette = (float(value) for value in np.mean(rows, axis=0))
     pooled = float(silhouette_score(pixels.vectors, pixels.forged, metric="cosine"))
-    return Arrangement(*means, pooled, len(rows))
+    return Arrangement(compactness, separability, silhouette, pooled, len(rows))
 
 
 def embedding(pixels: Pixels, *, points: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -124,7 +124,7 @@ def embedding(pixels: Pixels, *, points: int = 400, seed: int = 0) -> tuple[np.n
 
 
 @torch.no_grad()
-def settle_statistics(network: nn.Module, photos: Sequence[tuple[np.ndarray, np.ndarray]], input_size: int) -> None:
+def settle_statistics(network: MPC, photos: Sequence[tuple[np.ndarray, np.ndarray]], input_size: int) -> None:
     """Give an untrained network the batch statistics of these photos.
 
     With the initial ones (mean 0, variance 1) features shrink or grow from layer to layer, which would dominate the

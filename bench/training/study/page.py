@@ -137,13 +137,19 @@ def feature_space(
     name = "start" if trainings[0].start else "untrained"
     look(name, untrained, name)
     for training in trainings:
-        network = models.build("mpc", weights=training.weights, device=device).network.cpu()
-        look(training.name, network, pictured.get(training.name))
+        localizer: Any = models.build("mpc", weights=training.weights, device=device)
+        look(training.name, localizer.network.cpu(), pictured.get(training.name))
     return pd.DataFrame(rows), embeddings
 
 
-def _trained(training: Training) -> dict:
+def _record(training: Training) -> dict[str, Any]:
     record = training.record()
+    assert record is not None, f"{training.folder} is not finished"
+    return record
+
+
+def _trained(training: Training) -> dict[str, Any]:
+    record = _record(training)
     with (training.folder / "metrics.csv").open(newline="") as stream:
         last = list(csv.DictReader(stream))[-1]
     return {
@@ -162,7 +168,7 @@ def _steps(recipe: Recipe) -> int:
 
 
 def _facts(study: Study, trainings: list[Training], compared: pd.DataFrame, about: dict) -> dict[str, str]:
-    recipe, records = trainings[0].recipe, [training.record() for training in trainings]
+    recipe, records = trainings[0].recipe, [_record(training) for training in trainings]
     first = records[0]
     contrast, head = recipe.contrast, recipe.head
     every = compared[compared["test_set"] == EVERY_SET].iloc[0]

@@ -107,7 +107,7 @@ def _shift(rows: pd.DataFrame, variant: Variant, column: str) -> float:
 
 def _ablation(study: Study, variants: list[Variant], rows: pd.DataFrame, metric: str) -> str:
     """What each view contributes, after post-processing and before."""
-    found = {outcome: [] for outcome in ("confirmed", "contradicted", "inconclusive")}
+    found: dict[str, list[str]] = {outcome: [] for outcome in ("confirmed", "contradicted", "inconclusive")}
     for variant in variants:
         for endpoint, where in CLAIMS.items():
             row = rows.loc[(variant.name, endpoint)]
@@ -158,7 +158,7 @@ def _best(study: Study, others: list[Variant], rows: pd.DataFrame) -> tuple[str,
     """The variant with the highest mean on unperturbed images, and that mean."""
     reached = {study.reference: rows.loc[(others[0].name, "clean"), "reference_mean"]}
     reached |= {v.name: rows.loc[(v.name, "clean"), "mean"] for v in others}
-    best = max(reached, key=reached.get)
+    best = max(reached, key=lambda name: reached[name])
     return best, reached[best]
 
 

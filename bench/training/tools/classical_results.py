@@ -2,22 +2,18 @@
 
     python -m bench run --models classical --data SETS --perturbations standard --out RUN
     python -m bench run --models classical --data SETS --perturbations clean --limit 4 --workers 1 --out TIMED
-    python -m bench.training.tools.classical_results.py RUN TIMED > docs/results/classical.md
+    python -m bench.training.tools.classical_results RUN TIMED > docs/results/classical.md
 
-RUN gives the values. TIMED, a small run on a machine that does nothing else, gives the seconds: RUN is long, and
-whatever else its machine did in that time would show. Values: protocol `native`, mean over the tampered images to
-which the localizer applies.
+RUN gives the values. TIMED, a small run on an otherwise idle machine, gives the seconds. Values: protocol
+`native`, mean over the tampered images to which the localizer applies.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import pandas as pd
-
-sys.path.insert(0, str(Path(__file__).parents[2]))  # runs from a clone that is not installed
-
 
 from bench.results import read, read_about
 from bench.store import Store
@@ -84,12 +80,12 @@ def clean_table(block: pd.DataFrame, seconds: pd.Series, test_set: str) -> str:
             f"`{model}`", with_interval(row), with_interval(clean.loc[(model, "best_f1")]), row["n"],
             row["n_not_applicable"], row["n_failed"], "" if time is None else f"{time:.2f}",
         ])  # fmt: skip
-    header = ["localizer", "AUC", "best F1", "n", "not applicable", "failed", "s an image"]
+    header = ["localizer", "AUC", "best F1", "n", "not applicable", "failed", "s per image"]
     return markdown(header, rows)
 
 
 def grid_table(block: pd.DataFrame) -> str:
-    """One row a localizer, one column a condition; n where not every image could be scored."""
+    """One row per localizer, one column per condition; n where not every image could be scored."""
     most = block["n"].max()
     order = list(dict.fromkeys(block["spec"]))
     rows = []
@@ -126,29 +122,31 @@ INTRODUCTION = """\
 # Classical localizers on real images, measured
 
 Every weight-free localizer (and `adaptive-cfa`, whose small network its authors give away) on samples of six
-standard test sets, without perturbation and under the `standard` grid. Weak results stay in. `fusion` combines the
+standard test sets, without perturbation and under the `standard` grid. Weak results are included. `fusion` combines the
 maps of the fast ones and was fitted on the built-in forgeries alone; no localizer was fitted or chosen on the images
-below, with the exception of `cfa2`, whose score was chosen on a table that included some of them.
+below, except `cfa2`, whose score was chosen on a table that included some of them.
 
 Protocol `native` v1: mean over the tampered images to which a localizer applies, at the ground truth's resolution.
-In brackets 95 % bootstrap intervals over source photos. A mean over few images ("n") is not comparable with one over
-all: a JPEG method that applies to a fifth of a set is judged on that fifth. In the tables of the grid a number in
-parentheses is n where it is smaller than the largest of the table; "n/a" means that it applied to none. Best-threshold
-F1 takes each image's best threshold with the truth known: an upper bound, not a result to expect. The samples are
+In brackets 95 % bootstrap intervals over source photos. A mean over few images ("n") is not comparable with a mean over
+all of them: a JPEG method that applies to a fifth of a set is judged on that fifth. In the tables of the grid a number
+in parentheses is n where it is smaller than the table's largest; "n/a": it applied to no image. Best-threshold F1 uses
+each image's best threshold, chosen with the ground truth: an upper bound, not an expected result. The samples are
 small; for a comparison worth citing, run the whole sets.
 
 Made by the suite's version {suite} (Python {python}, OpenCV {opencv}, torch {torch}) with
 
     python -m bench run --models classical --data SETS --perturbations standard --out RUN
     python -m bench run --models classical --data SETS --perturbations clean --limit 4 --workers 1 --out TIMED
-    python -m bench.training.tools.classical_results.py RUN TIMED > docs/results/classical.md
+    python -m bench.training.tools.classical_results RUN TIMED > docs/results/classical.md
 
-where SETS names the six as `folder:casia1/images,casia1/masks,...`. Seconds are the median wall time of an image,
+where SETS names the six as `folder:casia1/images,casia1/masks,...`. Seconds are the median wall time per image,
 one thread of "{processor}", from the second command.
 """
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="run folder that gives the values")
+    parser.add_argument("timed", type=Path, help="run folder that gives the seconds")
+    chosen = parser.parse_args()
+    main(chosen.run, chosen.timed)

@@ -1,14 +1,16 @@
-"""Estimates the memory that networks take for a photo of any size, without computing anything.
+"""Estimate the memory that a network needs for a photo of any size, without computing anything.
 
-`python -m bench.training.tools.network_memory NAME HEIGHT WIDTH` prints the largest sum of tensors alive at once in a
-pass over the whole. What a process takes beyond that (buffers of convolutions, pieces that the allocator keeps) must
-be measured; `Cost` of each localizer covers both.
+    python -m bench.training.tools.network_memory NAME HEIGHT WIDTH
+
+prints the largest sum of tensors alive at once in a forward pass of the whole photo. What a process needs beyond that
+(buffers of convolutions, memory that the allocator keeps) must be measured; `Cost` of each localizer covers both.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 import weakref
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,20 +18,26 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-import models
-from bench.training.tools.network_sizes import OTHERS
+from bench.training.tools.network_sizes import networks
+from bench.usage import positive_int
 from models.deep.catnet import VOLUME_PLANES
 
 
 class Alive(TorchDispatchMode):
-    """Bytes of the tensors that exist, as far as they were made inside; `peak` is the most so far."""
+    """Counts the bytes of the tensors that were made inside the context and still exist.
 
-    def __init__(self):
+    Attributes:
+        peak: the most so far.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is alive yet."""
         super().__init__()
         self.peak = self._now = 0
         self._sizes: dict[int, int] = {}
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Count what an operation returns."""
         found = function(*args, **(kwargs or {}))
         for tensor in tree_leaves(found):
             if isinstance(tensor, Tensor):
@@ -49,8 +57,8 @@ class Alive(TorchDispatchMode):
 
 
 def peak(name: str, height: int, width: int) -> int:
-    """Bytes of a pass over an image of this size."""
-    make = OTHERS.get(name) or models.find(name).make_network
+    """Bytes that a forward pass of an image of this size needs."""
+    make = networks()[name]
     with FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode():
         network = make().eval()
         with Alive() as alive:
@@ -62,4 +70,9 @@ def peak(name: str, height: int, width: int) -> int:
 
 
 if __name__ == "__main__":
-    print(f"{peak(sys.argv[1], *map(int, sys.argv[2:4])) / 1e9:.2f} GB")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=sorted(networks()), metavar="NAME", help="a registered network")
+    parser.add_argument("height", type=positive_int, help="of the photo, in pixels")
+    parser.add_argument("width", type=positive_int, help="of the photo, in pixels")
+    chosen = parser.parse_args()
+    print(f"{peak(chosen.name, chosen.height, chosen.width) / 1e9:.2f} GB")

@@ -1,6 +1,8 @@
-"""Counts parameters and operations of the networks on the meta device.
+"""Count parameters and operations of the networks on the meta device.
 
-`python -m bench.training.tools.network_sizes` writes models/sizes.csv, which the cards are filled from.
+    python -m bench.training.tools.network_sizes
+
+writes models/sizes.csv, from which the cards are filled.
 """
 
 from __future__ import annotations
@@ -25,11 +27,13 @@ PHOTO = 512
 class MMFusionWhole(nn.Module):
     """Both networks of MMFusion."""
 
-    def __init__(self):
+    def __init__(self) -> None:
+        """The networks without weights."""
         super().__init__()
         self.network, self.extractor = MMFusion(), ModalitiesExtractor()
 
-    def forward(self, x: Tensor):
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of images (B, 3, H, W)."""
         return self.network(x, self.extractor(x))
 
 
@@ -40,7 +44,7 @@ OTHERS: dict[str, Callable[[], nn.Module]] = {
     "mpc-catnet": lambda: MPC("base", "catnet"),
     "mpc-casia2": lambda: MPC("base", "casia2"),
 }
-# What the localizer makes of a photo of 512 x 512 before the network sees it, where that is not (1, 3, 512, 512).
+# Shapes of the network's inputs for a photo of 512 x 512, where they are not (1, 3, 512, 512).
 INPUTS: dict[str, tuple[tuple[int, ...], ...]] = {
     "iml-vit": ((1, 3, 1024, 1024),),
     "iml-vit-casia2": ((1, 3, 1024, 1024),),
@@ -52,26 +56,28 @@ INPUTS: dict[str, tuple[tuple[int, ...], ...]] = {
     "noiseprint": ((1, 1, PHOTO, PHOTO),),
     "catnet-v2": ((1, 3, PHOTO, PHOTO), (1, 21, PHOTO, PHOTO), (1, 1, 8, 8)),
 }
-NOT_COUNTED = {"safire"}  # its decoder runs once a point, and how often depends on a setting
+NOT_COUNTED = {"safire"}  # its decoder runs once per point, and how often depends on a setting
 
 
 def networks() -> dict[str, Callable[[], nn.Module]]:
-    """Localizer's name -> what builds its network."""
+    """Name of a localizer -> what builds its network."""
     found = {card.name: getattr(models.find(card.name), "make_network", None) for card in models.cards()}
     return {name: make for name, make in found.items() if make is not None} | OTHERS
 
 
 def built(name: str) -> nn.Module:
-    """The network, without memory."""
+    """The network on the meta device."""
     with torch.device("meta"):
         return networks()[name]().eval()
 
 
 def parameters(network: nn.Module) -> int:
+    """Number of values that are trained."""
     return sum(value.numel() for value in network.parameters())
 
 
 def gflops(name: str, network: nn.Module) -> float | None:
+    """Operations for a photo of 512 x 512, in 10^9; None where the number depends on a setting."""
     if name in NOT_COUNTED:
         return None
     shapes = INPUTS.get(name, ((1, 3, PHOTO, PHOTO),))
@@ -81,6 +87,7 @@ def gflops(name: str, network: nn.Module) -> float | None:
 
 
 def write() -> None:
+    """Write the table."""
     with TABLE.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["model", "parameters", "gflops_512"])

@@ -1,57 +1,59 @@
-"""Networks side by side on forgeries of held-back photos: the rows of `models/mpc/weights/mpc_small.md`.
+"""Compare networks on forgeries of validation photos: the tables of `docs/results/mpc_small_history.md`.
 
-    python -m bench.training.tools.held_back.py PHOTOS before=OLD.safetensors after=NEW.safetensors fusion ela
+    python -m bench.training.tools.validation_forgeries PHOTOS before=OLD.safetensors after=NEW.safetensors fusion ela
 
-PHOTOS: the folder that they were trained on; what `data.held_back` of the shipped recipes leaves out is forged.
-The others: NAME=FILE, networks that `bench train mpc` wrote, and names of registered localizers; `centre` comes by
-itself. Each forgery is shown three ways: as it is, with the augmentation of the training, and in part (a window of
-half to all of its height and width), where positions say little. Values: protocol `native`, mean over the forgeries,
-with 95 % bootstrap intervals over photos; differences are paired, to the first localizer named.
+Each forgery is shown three ways: as it is, with the augmentation of the training, and cropped to half to all of its
+height and width, where positions say little. Values: protocol `native`, mean over the forgeries, with 95 % bootstrap
+intervals over photos; differences are paired, to the first localizer named. `centre` is always added.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).parents[2]))  # runs from a clone that is not installed
-
 from bench.metrics import evaluate
 from bench.statistics import Interval, bootstrap_mean, paired_bootstrap
-from bench.training.mpc.forgeries import augmented, find_photos, forged_photo, part
+from bench.training.mpc.forgeries import augmented, cropped, find_photos, forged_photo
 from bench.training.mpc.recipe import read_recipe
+from bench.usage import positive_int
 from models import Localizer, build
 from models.image import ForensicImage, NotApplicable
 
-SEED = 77  # no training stream
+SEED = 77  # in the place of a recipe's seed, none of which has it
 METRICS = ("auc", "f1", "best_f1")
 WAYS = {
     "whole": lambda rgb, mask, rng: (rgb, mask),
     "whole, augmented": augmented,
-    "in part": part,
+    "cropped": cropped,
 }
 
 
 def main(photos: Path, localizers: dict[str, Localizer], each: int) -> None:
-    """Print one table for each way of showing `each` forgeries of every held-back photo."""
-    held_back = find_photos(photos).split(read_recipe("small").data.held_back)[1]
+    """Print one table for each way of presenting `each` forgeries of every validation photo.
+
+    Args:
+        photos: the folder that the networks were trained on; the validation photos of the shipped recipes are forged.
+        localizers: by the names of the tables' rows.
+        each: forgeries per photo.
+    """
+    validation = find_photos(photos).split(read_recipe("small").data.validation)[1]
     for way, show in WAYS.items():
-        scores = {name: [] for name in localizers}
+        scores: dict[str, list[list[float]]] = {name: [] for name in localizers}
         hosts = []
-        for k in tqdm(range(each * len(held_back)), desc=way, disable=None):
-            rng, host = np.random.default_rng([SEED, k]), k % len(held_back)
-            rgb, mask = show(*forged_photo(held_back, rng, host), rng)
+        for k in tqdm(range(each * len(validation)), desc=way, disable=None):
+            rng, host = np.random.default_rng([SEED, k]), k % len(validation)
+            rgb, mask = show(*forged_photo(validation, rng, host), rng)
             if not mask.any():
                 continue
             hosts.append(host)
             image = ForensicImage(np.ascontiguousarray(rgb))
             for name, localizer in localizers.items():
                 scores[name].append(_scores(localizer, image, np.ascontiguousarray(mask)))
-        print(f"{way}: {len(hosts)} forgeries of {len(held_back)} photos\n")
+        print(f"{way}: {len(hosts)} forgeries of {len(validation)} photos\n")
         print(table({name: np.array(values) for name, values in scores.items()}, np.array(hosts)))
 
 
@@ -64,9 +66,9 @@ def _scores(localizer: Localizer, image: ForensicImage, mask: np.ndarray) -> lis
 
 
 def table(scores: dict[str, np.ndarray], hosts: np.ndarray) -> str:
-    """Markdown: a row a localizer with its metrics, and its AUC against that of the first one, paired."""
+    """Markdown: one row per localizer with its metrics, and its AUC compared with the first one's, paired."""
     first = next(iter(scores.values()))
-    lines = [f"| localizer | {' | '.join(METRICS)} | AUC against the first |", "|---|" + "---|" * (len(METRICS) + 1)]
+    lines = [f"| localizer | {' | '.join(METRICS)} | AUC - the first one's |", "|---|" + "---|" * (len(METRICS) + 1)]
     for name, values in scores.items():
         cells = [_interval(bootstrap_mean(column, clusters=hosts)) for column in values.T]
         against = paired_bootstrap(first[:, 0], values[:, 0], clusters=hosts)
@@ -81,9 +83,11 @@ def _interval(found: Interval) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", type=Path)
-    parser.add_argument("localizers", nargs="+", metavar="NAME=FILE|NAME")
-    parser.add_argument("--each", type=int, default=4, help="forgeries of each held-back photo (default: 4)")
+    parser.add_argument("photos", type=Path, help="the folder that the networks were trained on")
+    parser.add_argument(
+        "localizers", nargs="+", metavar="NAME=FILE|NAME", help="networks of `bench train mpc`, registered localizers"
+    )
+    parser.add_argument("--each", type=positive_int, default=4, help="forgeries per validation photo (default: 4)")
     chosen = parser.parse_args()
     named = dict(word.split("=", 1) if "=" in word else (word, None) for word in [*chosen.localizers, "centre"])
     built = {name: build("mpc", weights=file) if file else build(name) for name, file in named.items()}

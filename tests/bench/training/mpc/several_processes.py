@@ -6,6 +6,7 @@ torchrun --nproc-per-node 2 several_processes.py PHOTOS RECIPE OUT
 
 # ruff: noqa: E402 (the path comes before the imports that it is for)
 import argparse
+import logging
 import shutil
 import sys
 from pathlib import Path
@@ -65,6 +66,7 @@ def killed(stage, step, *words):
 
 def main():
     """The part of this process."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
     VARIANTS["micro"] = MICRO
     train.write_card = lambda *_: "tested elsewhere"

@@ -8,7 +8,7 @@ import pytest
 
 from bench.data import forge
 from bench.training.mpc import forgeries
-from bench.training.mpc.forgeries import AREA, KINDS, Photos, augmented, find_photos, forged_photo, part
+from bench.training.mpc.forgeries import AREA, KINDS, Photos, augmented, cropped, find_photos, forged_photo
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def test_parts_are_windows_of_the_photo_that_show_the_forgery():
     mask[100:118, 5:20] = True
     tops, sides = [], []
     for k in range(200):
-        shown, truth = part(rgb, mask, np.random.default_rng([12, k]))
+        shown, truth = cropped(rgb, mask, np.random.default_rng([12, k]))
         top, left = (int(v) for v in shown[0, 0, :2])
         height, width = truth.shape
         assert np.array_equal(shown, rgb[top : top + height, left : left + width])
@@ -201,11 +201,13 @@ def test_parts_are_windows_of_the_photo_that_show_the_forgery():
 
 def test_parts_of_authentic_and_of_small_photos():
     authentic = np.zeros((120, 160), bool)
-    shapes = [part(np.zeros((120, 160, 3), np.uint8), authentic, np.random.default_rng(k))[1].shape for k in range(50)]
+    shapes = [
+        cropped(np.zeros((120, 160, 3), np.uint8), authentic, np.random.default_rng(k))[1].shape for k in range(50)
+    ]
     assert np.mean(shapes, axis=0) == pytest.approx([90, 120], rel=0.1)
     small = np.zeros((20, 40), bool)
-    shapes = [part(np.zeros((20, 40, 3), np.uint8), small, np.random.default_rng(k))[1].shape for k in range(50)]
+    shapes = [cropped(np.zeros((20, 40, 3), np.uint8), small, np.random.default_rng(k))[1].shape for k in range(50)]
     assert {height for height, _ in shapes} == {20}
     assert min(width for _, width in shapes) == 32
     full = np.ones((120, 160), bool)  # more than AREA allows, whatever the window
-    assert part(np.zeros((120, 160, 3), np.uint8), full, np.random.default_rng(0))[1].shape == (120, 160)
+    assert cropped(np.zeros((120, 160, 3), np.uint8), full, np.random.default_rng(0))[1].shape == (120, 160)

@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import hashlib
 import json
+import logging
 import math
 import os
 import re
@@ -41,9 +42,12 @@ from bench.training.mpc.forgeries import (
 from bench.training.mpc.log import LogError
 from bench.training.mpc.pairs import PairSamples
 from bench.training.mpc.recipe import FOLDER, Network, RecipeError, learning_rate, read_recipe
-from bench.training.mpc.stages import Supervised, Trainer
+from bench.training.mpc.stages import Supervised, Trainer, moving_average
 from bench.training.mpc.start import forensic_start
+from bench.training.mpc.streams import Stream, step_seed
 from bench.training.mpc.validation import best_threshold, two_means
+from bench.training.progress import progress
+from bench.training.stopping import Stopped, stop_signals
 from models import build
 from models.device import DeviceError
 from models.image import ForensicImage
@@ -75,6 +79,21 @@ batch = 2
 crop = 32
 lr = 1e-3
 """
+
+
+DISTILLED = (
+    TINY.replace("crop = 32\nlr = 1e-3", "crop = 64\nlr = 1e-3")
+    + """
+[supervised]
+steps = 3
+batch = 2
+crop = 64
+gamma = 0.0
+[teacher]
+samples = 12
+weight = 0.5
+"""
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -273,6 +292,93 @@ def test_killed_process_resumes_from_its_last_checkpoint(photo_folder, tmp_path)
     assert len(metrics(out)) == done
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_teacher_is_fitted_stops_at_once(photo_folder, tmp_path, monkeypatch, caplog, number):
+    recipe = tmp_path / "distilled.toml"
+    recipe.write_text(DISTILLED)
+
+    def endless(*_):
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+        pytest.fail("the signal was not noticed while the teacher was fitted")
+
+    monkeypatch.setattr(training.Teacher, "fit", endless)
+    assert run(photo_folder, tmp_path / "out", recipe, "--stage", "supervised") == 128 + number
+    assert "stopped and saved; continue with --resume" in caplog.text
+    assert not (tmp_path / "out" / "supervised.pt").exists()
+    monkeypatch.undo()
+    assert run(photo_folder, tmp_path / "out", recipe, "--stage", "supervised", "--resume") == 0
+
+
+def test_a_second_signal_ends_at_once_and_the_first_handlers_come_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with stop_signals() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested and stop.signal == signal.SIGTERM
+        with pytest.raises(Stopped), stop.immediate():
+            pytest.fail("it was asked for an end already")
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_checkpoint_with_the_old_name_of_a_key_goes_on(trained, photo_folder, recipe_file, tmp_path):
+    """`data.validation` was called `data.held_back`."""
+    out = tmp_path / "out"
+    out.mkdir()
+    found = state(trained, "contrast")
+    assert '"validation": 0.3' in found["recipe"]
+    found["recipe"] = found["recipe"].replace('"validation": 0.3', '"held_back": 0.3')
+    torch.save(found, out / "contrast.pt")
+    recipe_file.write_text(TINY.replace("validation = 0.3", "held_back = 0.3"))
+    assert run(photo_folder, out, recipe_file, "--resume") == 0
+    assert (out / "mpc.safetensors").read_bytes() == (trained / "mpc.safetensors").read_bytes()
+
+
+def test_the_moving_average_is_the_plain_formula_and_goes_on_after_a_resume():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    average = moving_average(network, 0.6)
+    expected = {name: value.double().clone() for name, value in network.state_dict().items()}
+    for update in range(12):
+        with torch.no_grad():
+            for value in network.state_dict().values():
+                value.add_(torch.ones_like(value) if not value.is_floating_point() else torch.randn_like(value))
+        average.update_parameters(network)
+        decay = min(0.6, (1 + update) / (10 + update))
+        for name, value in network.state_dict().items():
+            blended = decay * expected[name] + (1 - decay) * value.double()
+            expected[name] = blended if value.is_floating_point() else value.double()
+        if update == 5:  # as `State.load` does it
+            resumed = moving_average(network, 0.6)
+            resumed.module.load_state_dict(average.module.state_dict())
+            resumed.n_averaged.fill_(update + 2)
+            average = resumed
+    for name, value in average.module.state_dict().items():
+        assert value.double().numpy() == pytest.approx(expected[name].numpy(), abs=1e-6), name
+    assert average.module.state_dict()["1.num_batches_tracked"] == 12
+
+
+def test_each_purpose_draws_random_numbers_of_its_own():
+    """But for the two stages that are alternatives."""
+    numbers = {name: int(value) for name, value in Stream.__members__.items()}
+    assert numbers.pop("SUPERVISED") == numbers["CONTRAST"]
+    assert len(set(numbers.values())) == len(numbers)
+    assert {trainer.name: int(trainer.stream) for trainer in stages.TRAINERS.values()} == {
+        "contrast": 1, "head": 2, "supervised": 1,  # checkpoints that are trained hang on these
+    }  # fmt: skip
+    assert len({step_seed(0, stream, step, rank) for stream in Stream for step in range(9) for rank in range(3)}) == 162
+
+
+def test_progress_without_a_terminal_is_lines_in_the_log(caplog, capsys):
+    caplog.set_level(logging.INFO)
+    assert list(progress(range(3), desc="teacher", unit="forgery")) == [0, 1, 2]
+    list(progress(range(3), desc="nothing", disable=True))
+    assert [message.split("|")[0] for message in caplog.messages] == ["teacher:   0%", "teacher: 100%"]
+    assert capsys.readouterr() == ("", "")
+
+
 def metrics_if_any(out):
     return metrics(out) if (out / "metrics.csv").exists() else []
 
@@ -438,25 +544,10 @@ def test_a_training_by_muon_goes_on_as_if_it_had_not_been_stopped(photo_folder, 
     )
 
 
-TAUGHT = (
-    TINY.replace("crop = 32\nlr = 1e-3", "crop = 64\nlr = 1e-3")
-    + """
-[supervised]
-steps = 3
-batch = 2
-crop = 64
-gamma = 0.0
-[teacher]
-samples = 12
-weight = 0.5
-"""
-)
-
-
 def test_a_teacher_is_imitated_besides_the_masks(photo_folder, tmp_path, monkeypatch):
     """The loss has both parts, in both stages that have labels; the teacher is as good as new after a resume."""
     recipe = tmp_path / "taught.toml"
-    recipe.write_text(TAUGHT)
+    recipe.write_text(DISTILLED)
     logits, truths = [], []
 
     def watched(self, found, targets):
@@ -482,20 +573,20 @@ def test_a_teacher_is_imitated_besides_the_masks(photo_folder, tmp_path, monkeyp
     assert metrics(tmp_path / "parts")[1]["terms"] == rows[1]["terms"]
     once, twice = (state(tmp_path / name, "supervised")["network"] for name in ("out", "parts"))
     assert all(torch.equal(once[k], twice[k]) for k in once)
-    recipe.write_text(TAUGHT.replace("samples = 12", "samples = 13"))
+    recipe.write_text(DISTILLED.replace("samples = 12", "samples = 13"))
     with pytest.raises(TrainingError, match=r"another recipe \(teacher.samples: here 13, there 12\)"):
         run(photo_folder, tmp_path / "out", recipe, "--stage", "supervised", "--resume")
 
 
 def test_the_head_is_taught_and_the_contrast_is_not(photo_folder, tmp_path, monkeypatch):
     recipe = tmp_path / "taught.toml"
-    recipe.write_text(TAUGHT)
+    recipe.write_text(DISTILLED)
     assert run(photo_folder, tmp_path / "out", recipe) == 0
     terms = {row["stage"]: json.loads(row["terms"]) for row in metrics(tmp_path / "out")}
     assert "teacher" in terms["head"]
     assert "teacher" not in terms["contrast"]
     assert "| Teacher | samples 12; weight 0.5 |" in (tmp_path / "out" / "mpc.md").read_text()
-    monkeypatch.setattr(train, "Teacher", lambda: pytest.fail("a finished stage needs no teacher"))
+    monkeypatch.setattr(training, "Teacher", lambda: pytest.fail("a finished stage needs no teacher"))
     assert run(photo_folder, tmp_path / "out", recipe, "--resume") == 0
 
 
@@ -695,6 +786,7 @@ def test_a_network_trained_on_a_set_says_so_and_its_results_on_it_are_marked(
     photo_folder, casia, recipe_file, tmp_path, caplog, monkeypatch
 ):
     out = tmp_path / "out"
+    caplog.set_level(logging.INFO)
     words = ["--data", f"casia2:{casia}", "--out", str(out), "--recipe", str(recipe_file), "--workers", "0"]
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)
@@ -751,6 +843,7 @@ def test_training_starts_from_an_imagenet_checkpoint_and_remembers_which(photo_f
     torch.save({"model": {k: v + 1 for k, v in tensors.items()}}, tmp_path / "other.pth")
     recipe_file.write_text(TINY.replace("crop = 32", "crop = 32\nlr = 1e-12", 1))
     out = tmp_path / "out"
+    caplog.set_level(logging.INFO)
     words = ("--stage", "contrast", "--start", str(tmp_path / "hrt_micro.pth"))
     assert run(photo_folder, out, recipe_file, *words) == 0
     assert "start from hrt_micro.pth" in caplog.text

@@ -205,7 +205,7 @@ def test_the_page_names_the_start_and_shows_it_as_what_was_before(photos, tmp_pa
     page = (tmp_path / "out" / "report" / "study.html").read_text()
     assert f"every encoder starts from start.safetensors (SHA-256 {digest[:12]})" in page
     assert "--start start.safetensors" in page
-    assert "All seeds begin with one checkpoint" in page
+    assert "All seeds start from one checkpoint" in page
     record = json.loads((tmp_path / "out" / "trainings" / "mpc-seed1" / "trained.json").read_text())
     assert record["start"] == {"file": "start.safetensors", "sha256": digest}
     state = torch.load(tmp_path / "out" / "trainings" / "mpc-seed1" / "contrast.pt", weights_only=True)
@@ -377,7 +377,9 @@ def test_the_verdict_follows_the_numbers(study, shifts, outcome):
     assert (verdict.outcome, verdict.headline) == (outcome, HEADLINES[outcome])
     rows = compared[(compared["test_set"] == "all") & (compared["metric"] == "auc")].set_index(["variant", "endpoint"])
     row = rows.loc["cross-entropy", "perturbed"]
-    words = {"confirmed": "better", "contradicted": "worse", "inconclusive": "not distinguishable"}[row["verdict"]]
+    words = {"confirmed": "better", "contradicted": "worse", "inconclusive": "not significantly different"}[
+        row["verdict"]
+    ]
     numbers = f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]".replace("-", "−")
     assert f"{words} after post-processing ({numbers}" in verdict.paragraphs[0]
     assert f"{row['detectable']:.3f}" in verdict.paragraphs[2]
@@ -391,7 +393,7 @@ def test_networks_near_chance_are_called_so(study):
     verdict = judge(study, comparisons(study, results), 0.634)
     assert verdict.paragraphs[-1].startswith("All of these networks are close to chance")
     assert "reaches 0.634" in verdict.paragraphs[-1]
-    assert verdict.headline.endswith("chance can do, by networks that are all close to chance.")
+    assert verdict.headline.endswith("significant difference, with all networks close to chance.")
 
 
 def test_the_control_is_measured_on_the_images_of_the_study(tmp_path):
