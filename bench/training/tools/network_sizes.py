@@ -7,6 +7,7 @@ writes models/sizes.csv, from which the cards are filled.
 
 from __future__ import annotations
 
+import argparse
 import csv
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
+from bench.files import atomic
 from models.deep.mmfusion import MMFusion, ModalitiesExtractor
 from models.deep.noiseprint.network import Noiseprint
 from models.mpc.network import MPC
@@ -88,7 +90,7 @@ def gflops(name: str, network: nn.Module) -> float | None:
 
 def write() -> None:
     """Write the table."""
-    with TABLE.open("w", newline="") as file:
+    with atomic(TABLE, "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["model", "parameters", "gflops_512"])
         for name in sorted(networks()):
@@ -98,4 +100,6 @@ def write() -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
     write()
