@@ -1,14 +1,12 @@
-"""Fit the fusion of classical methods on the built-in set, and tell what it is worth on photos held out (minutes).
+"""Fit the fusion of classical methods on the built-in set, and cross-validate it over photos (minutes).
 
-The file holds the coefficients and the cross-validation; `python -m bench run --models fusion --weights
-fusion=FILE` uses it, and the one that is shipped is models/classical/fusion.toml.
+The file that is written holds the coefficients and the cross-validation. `python -m bench run --models fusion --weights
+fusion=FILE` uses it; the shipped one is models/classical/fusion.toml.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -19,15 +17,16 @@ import numpy as np
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
-from tqdm import tqdm
 
 from bench.data import Sample, TestSet, builtin, open_builtin
+from bench.files import write_atomic
 from bench.perturb import Perturbation, parse
+from bench.training.progress import progress
 from models import Localizer
 from models.classical.fusion import CELL, FEATURES, MEMBERS, Coefficients, features
 from models.image import ForensicImage, read_image
 
-CELLS_AN_IMAGE = 500  # about; neighbouring cells say much the same
+CELLS_PER_IMAGE = 500  # about; neighbouring cells say much the same
 PROBABILITY_BINS = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1)
 HEAD = """\
 # Coefficients of the localizer "fusion" (see models/classical/fusion.py) and how well they do; written by
@@ -37,11 +36,14 @@ HEAD = """\
 
 @dataclass(frozen=True)
 class Example:
-    """Some cells of one image at one level of post-processing.
+    """Some grid cells of one image at one level of post-processing.
 
-    photo: the one that was forged. photos: all that have pixels in it, donors too. values: float32 (n, members, 2),
-    `fusion.features` in the order of MEMBERS, 0 where a member does not apply. applies: bool (members,).
-    forged: bool (n,).
+    Attributes:
+        photo: the one that was forged.
+        photos: all that have pixels in it, donors included.
+        values: float32 (n, members, 2), `fusion.features` in the order of MEMBERS, 0 where a member does not apply.
+        applies: bool (members,).
+        forged: bool (n,).
     """
 
     photo: str
@@ -52,37 +54,42 @@ class Example:
 
     @property
     def mixed(self) -> bool:
-        """Whether both classes are there, so that an AUC is defined."""
+        """Whether there are cells of both classes, so that an AUC is defined."""
         return bool(self.forged.any() and not self.forged.all())
 
 
 def example(
     image: ForensicImage, mask: np.ndarray, photo: str, photos: frozenset[str], members: Mapping[str, Localizer]
 ) -> Example:
-    """The example that an image makes: every k-th cell in both directions, about 500 in all.
+    """The example of an image: every k-th cell in both directions, about 500 in all.
 
-    mask: ground truth, bool, of the image's size or of the size it had before it was resized. A cell is forged where
-    more than half of it is.
+    Args:
+        image: at one level of post-processing.
+        mask: ground truth, bool, of the image's size or of its size before it was resized. A cell is forged if more
+            than half of it is.
+        photo: the one that was forged.
+        photos: all that have pixels in the image.
+        members: the localizers that are fused, by name.
     """
     found = features(image, members)
     rows, columns = (-(-n // CELL) for n in image.shape)
     forged = cv2.resize(mask.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA) > 0.5
     absent = np.zeros((len(FEATURES), rows, columns), np.float32)
     values = np.stack([found.get(name, absent) for name in members]).transpose(2, 3, 0, 1)
-    step = max(1, round((rows * columns / CELLS_AN_IMAGE) ** 0.5))
+    step = max(1, round((rows * columns / CELLS_PER_IMAGE) ** 0.5))
     taken = np.s_[step // 2 :: step, step // 2 :: step]
     applies = np.array([name in found for name in members])
     return Example(photo, photos, values[taken].reshape(-1, *values.shape[2:]), applies, forged[taken].ravel())
 
 
 def fit(examples: Sequence[Example]) -> Coefficients:
-    """Maximum likelihood with a standard normal prior on the weights, which tens of thousands of cells override."""
+    """Logistic regression, with a standard normal prior on the weights that tens of thousands of cells outweigh."""
     model = _regression(examples, _linear)
     weights = model.coef_.reshape(-1, len(FEATURES)).tolist()
     return Coefficients(float(model.intercept_[0]), dict(zip(MEMBERS, map(tuple, weights), strict=True)))
 
 
-# A form of the combination: fitted on the first examples, scores of the cells of each of the second.
+# A way to combine: fitted to the first examples, it scores the cells of each of the second.
 Form = Callable[[Sequence[Example], Sequence[Example]], list[np.ndarray]]
 
 
@@ -104,7 +111,7 @@ def mean_rank(train: Sequence[Example], test: Sequence[Example]) -> list[np.ndar
 
 
 def held_out(examples: Sequence[Example], form: Form) -> list[np.ndarray]:
-    """Scores of every example by a combination fitted on those that have no pixel of its photo, host or donor."""
+    """Cross-validated scores: of every example by a combination fitted to those without a pixel of its photo."""
     scores: dict[int, np.ndarray] = {}
     for photo in sorted({e.photo for e in examples}):
         test = [i for i, e in enumerate(examples) if e.photo == photo]
@@ -115,12 +122,15 @@ def held_out(examples: Sequence[Example], form: Form) -> list[np.ndarray]:
 
 @dataclass(frozen=True)
 class Validation:
-    """What the held-out scores are worth.
+    """The cross-validation's result. AUCs are over an example's cells, and means over examples with both classes.
 
-    AUCs are over an example's cells, and means over the examples that hold both classes: auc, of each form.
-    members: name -> examples it applies to, its AUC, and the AUC of the logistic regression on the same.
-    loss, prior_loss: mean negative log-likelihood of the logistic regression, and of the share of forged cells.
-    reliability: (cells, mean probability, share of forged cells) in bins of the probability.
+    Attributes:
+        examples: with both classes.
+        auc: of each way to combine.
+        members: name -> examples it applies to, its AUC, and the AUC of the logistic regression on the same.
+        loss: mean negative log-likelihood of the logistic regression.
+        prior_loss: the same of the prior, the share of forged cells.
+        reliability: (count, mean predicted probability, observed share of forged cells) in bins of the probability.
     """
 
     examples: int
@@ -132,7 +142,7 @@ class Validation:
 
 
 def cross_validate(examples: Sequence[Example]) -> Validation:
-    """Held-out accuracy and calibration of the fusion, of the other forms and of the members alone."""
+    """Cross-validated accuracy and calibration of the fusion, of the other ways to combine and of the members alone."""
     forms = {"logistic": logistic, "logistic_with_pairs": logistic_with_pairs, "mean_rank": mean_rank}
     scores = {name: held_out(examples, form) for name, form in forms.items()}
     mixed = [i for i, e in enumerate(examples) if e.mixed]
@@ -162,7 +172,7 @@ def cross_validate(examples: Sequence[Example]) -> Validation:
 
 
 def write(path: Path, coefficients: Coefficients, examples: Sequence[Example], found: Validation, about: dict) -> None:
-    """Write the coefficients file, atomically. about: further lines of its table `fit`, texts and whole numbers."""
+    """Write the coefficients file whole or not at all; about: further lines of its table `fit`."""
     forged = np.concatenate([e.forged for e in examples])
     fitted = {**about, "examples": len(examples), "cells": len(forged), "forged": round(float(forged.mean()), 5)}
     lines = [HEAD, f"intercept = {coefficients.intercept:.6f}", "", "[members]"]
@@ -170,20 +180,21 @@ def write(path: Path, coefficients: Coefficients, examples: Sequence[Example], f
         pairs = ", ".join(f"{feature} = {w:.6f}" for feature, w in zip(FEATURES, weights, strict=True))
         lines.append(f"{name} = {{ {pairs} }}")
     lines += ["", "[fit]", *(f"{key} = {_toml(value)}" for key, value in fitted.items())]
-    lines += ["", "# Photos held out, also as donors; mean AUC of an image's cells over tampered images and levels."]
+    lines += [
+        "",
+        "# Cross-validated over photos (hosts and donors): mean AUC of the cells of tampered images and levels.",
+    ]
     lines += ["[held_out]", f"examples = {found.examples}"]
     lines += [f"{name} = {auc:.4f}" for name, auc in found.auc.items()]
-    lines += ["", "# Mean negative log-likelihood of a cell, and of always saying the share of forged cells."]
+    lines += ["", "# Mean negative log-likelihood of a cell, and of the prior (the share of forged cells)."]
     lines += [f"loss = {found.loss:.5f}", f"prior_loss = {found.prior_loss:.5f}"]
-    lines += ["", "# Where it says p on average: the share of forged cells.", "reliability = ["]
+    lines += ["", "# Predicted p (mean of a bin) and observed share of forged cells.", "reliability = ["]
     lines += [f"  {{ cells = {n}, p = {p:.4f}, forged = {share:.4f} }}," for n, p, share in found.reliability]
     lines += ["]", "", "# Each member alone, and the fusion on the same images and levels.", "[held_out.members]"]
     for name, (n, own, fusion) in found.members.items():
         lines.append(f"{name} = {{ examples = {n}, auc = {own:.4f}, fusion = {fusion:.4f} }}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_atomic(path, "\n".join(lines) + "\n")
 
 
 def _toml(value: str | int | float) -> str:
@@ -216,12 +227,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exit code 0. Raises DataError, PerturbationError or OSError, with a message for the user."""
+    """Exit code 0.
+
+    Raises:
+        DataError, PerturbationError, OSError: with a message for the user.
+    """
     perturbations = parse(args.perturbations)
     test_set = open_builtin()
     examples: list[Example] = []
     pairs = list(zip(test_set.samples, builtin.RECIPES, strict=True))
-    for sample, recipe in tqdm(pairs, unit="image", file=sys.stderr):
+    for sample, recipe in progress(pairs, desc="fusion", unit="image"):
         examples += examples_of(test_set, sample, recipe, perturbations)
     found = cross_validate(examples)
     about = {
@@ -247,10 +262,11 @@ def examples_of(
 
 
 def _table(found: Validation) -> str:
-    lines = [f"Held-out photos, {found.examples} tampered images and levels: mean pixel AUC"]
+    lines = [f"Cross-validation over photos, {found.examples} tampered images and levels: mean pixel AUC"]
     lines += [f"  {name:22} {auc:.3f}" for name, auc in found.auc.items()]
     lines += ["Members alone, and the fusion where they apply"]
     lines += [f"  {name:22} {auc:.3f}  {fusion:.3f}  n = {n}" for name, (n, auc, fusion) in found.members.items()]
-    lines += [f"Mean log loss {found.loss:.4f}, {found.prior_loss:.4f} without looking", "Says p, forged, cells"]
+    lines += [f"Mean log loss {found.loss:.4f}; of the prior {found.prior_loss:.4f}"]
+    lines += ["Predicted p, observed share, count"]
     lines += [f"  {p:6.3f} {share:6.3f} {n:8d}" for n, p, share in found.reliability]
     return "\n".join(lines)

@@ -307,8 +307,11 @@ def _resized_labels(labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _region(rgb: np.ndarray, segments: np.ndarray | None, rng: np.random.Generator, area: float) -> np.ndarray:
-    """What is cut out, bool (H, W): mostly a thing, as forgers do it (of the photo's segmentation, or what stands out
-    in its middle), else a part between its edges, or a plain shape."""
+    """What is cut out, bool (H, W).
+
+    Mostly an object, as forgers do it (of the photo's segmentation, or what stands out in its middle), otherwise an
+    area between edges, or a plain shape.
+    """
     height, width = rgb.shape[:2]
     draw = rng.random()
     if draw < OBJECT_SHARE:

@@ -1,4 +1,4 @@
-"""Training by several processes, one a GPU, as torchrun starts them:
+"""Training by several processes, one per GPU, as torchrun starts them.
 
     torchrun --nproc-per-node 2 -m -- bench train mpc --device cuda ...
 

@@ -299,6 +299,7 @@ def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def with_new_names(table: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's table with the keys of older recipes under their present names."""
     table = dict(table)
     for name, keys in RENAMED.items():
         if isinstance(table.get(name), dict):

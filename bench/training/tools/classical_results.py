@@ -101,7 +101,7 @@ def grid_table(block: pd.DataFrame) -> str:
 
 
 def with_interval(row: pd.Series) -> str:
-    """ ".702 [.650, .751]" """
+    """Mean and interval, as in `.702 [.650, .751]`."""
     if row["n"] == 0:
         return "n/a"
     return short(row["mean"]) + ("" if pd.isna(row["low"]) else f" [{short(row['low'])}, {short(row['high'])}]")
