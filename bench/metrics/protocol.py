@@ -57,8 +57,7 @@ class Protocol:
         sources: whether it tells several sources apart, and takes score maps (C, H, W) with masks of their numbers.
         mask_rule, view, threshold, polarity, empty, image_rule: the same in words, for tables and pages.
         quirks: what is odd about the original; twin: the protocol without its defects (or, of that one, with them).
-        original: repository, commit and files; "" for this suite's own.
-        citation: BibTeX key of the paper, if any.
+        original: repository, commit and files; paper: what it is published in; both "" for this suite's own.
     """
 
     name: str
@@ -84,6 +83,7 @@ class Protocol:
     quirks: tuple[Quirk, ...] = field(default=())
     twin: str = ""
     original: str = ""
+    paper: str = ""
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -122,6 +122,10 @@ def protocol(padded: bool = False) -> Protocol:
         ),
         twin="catnet-corrected",
         original="mjkwon2021/CAT-Net 331b805: lib/core/function.py l.97-164, lib/utils/utils.py l.123-146",
+        paper=(
+            "Kwon et al., Learning JPEG Compression Artifacts for Image Manipulation Detection and "
+            "Localization, IJCV 2022"
+        ),
     )
 
 

@@ -53,6 +53,10 @@ def protocol(side: int) -> Protocol:
             Quirk("scored-small", f"All is scored at {side} x {side}: details below that are lost."),
         ),
         original="HighwayWu/FOCAL 2bebdc9: main.py l.107-129, 329-419",
+        paper=(
+            "Wu et al., Rethinking Image Forgery Detection via Contrastive Learning and Unsupervised "
+            "Clustering, arXiv 2308.09307"
+        ),
     )
 
 

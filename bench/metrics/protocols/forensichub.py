@@ -127,6 +127,10 @@ FORENSICHUB = Protocol(
     ),
     twin="forensichub-corrected",
     original="scu-zjz/ForensicHub da6b54e: ForensicHub/common/evaluation/{AP,MCC,TNR,TPR}.py",
+    paper=(
+        "Du et al., ForensicHub: A Unified Benchmark & Codebase for All-Domain Fake Image Detection "
+        "and Localization, arXiv 2505.11003"
+    ),
 )
 CORRECTED = dataclasses.replace(
     FORENSICHUB,

@@ -77,6 +77,7 @@ HIFI = Protocol(
     ),
     twin="hifi-corrected",
     original="CHELSEA234/HiFi_IFDL 2266804: HiFi_Net_loc.py l.111-138, utils/load_edata.py l.33-78",
+    paper="Guo et al., Hierarchical Fine-Grained Image Forgery Detection and Localization, CVPR 2023",
 )
 CORRECTED = dataclasses.replace(
     HIFI,

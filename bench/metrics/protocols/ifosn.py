@@ -89,6 +89,7 @@ IFOSN = Protocol(
     ),
     twin="ifosn-corrected",
     original="HighwayWu/ImageForensicsOSN 42c2fe5: test.py l.75-120, 260-272",
+    paper="Wu et al., Robust Image Forgery Detection over Online Social Network Shared Images, CVPR 2022",
 )
 CORRECTED = dataclasses.replace(
     IFOSN,

@@ -192,6 +192,10 @@ def protocol(side: int | None = None, padded: bool = False) -> Protocol:
         ),
         twin="imdlbenco-corrected",
         original="scu-zjz/IMDLBenCo 3efef9b: IMDLBenCo/evaluation/{F1,IOU,AUC,Accuracy}.py",
+        paper=(
+            "Ma et al., IMDL-BenCo: A Comprehensive Benchmark and Codebase for Image Manipulation "
+            "Detection & Localization, NeurIPS 2024"
+        ),
     )
 
 

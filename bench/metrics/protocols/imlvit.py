@@ -60,6 +60,7 @@ IMLVIT = Protocol(
     ),
     twin="imlvit-corrected",
     original="SunnyHaze/IML-ViT 07dd2be: utils/evaluation.py l.9-49, engine_train.py l.92-136",
+    paper=("Ma et al., IML-ViT: Benchmarking Image Manipulation Localization by Vision Transformer, arXiv 2307.14863"),
 )
 CORRECTED = dataclasses.replace(
     IMLVIT,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from bench.metrics.formulas import common, f1, ratio
+from bench.metrics.formulas import common, f1, named, ratio
 from bench.metrics.metric import Part
 from bench.metrics.protocol import Protocol, Quirk
 from bench.metrics.statistics.counts import Counted, Counts, Over
@@ -32,7 +32,7 @@ def corrected(counts: Counted, kind: str) -> dict[str, float]:
 
 
 def _sizes(counts: Counted) -> dict[str, float]:
-    return {"n_pixels": int(counts.total.sum()), "n_forged": int(counts.total[1])}
+    return {"n_pixels": int(counts.total.sum()), "n_forged": int(counts.total[1]), **named(*counts.confusion())}
 
 
 MPC = Protocol(
@@ -61,6 +61,9 @@ MPC = Protocol(
     ),
     twin="mpc-corrected",
     original="multimediaFor/MPC f31f282: CATNet_dataset_train/stage2/test.py l.129-180, mydatasets.py l.68-90",
+    paper=(
+        "Lou et al., Exploring Multi-view Pixel Contrast for General and Robust Image Forgery Localization, TIFS 2025"
+    ),
 )
 CORRECTED = dataclasses.replace(
     MPC,

@@ -133,6 +133,10 @@ def protocol(threshold: float = 0.5, resized: bool = True, corrected: bool = Fal
         ),
         twin="mvss-corrected",
         original="dong03/MVSS-Net cc2aed7: evaluate.py l.23-80, common/utils.py l.36-60, inference.py l.80-88",
+        paper=(
+            "Dong et al., MVSS-Net: Multi-View Multi-Scale Supervised Networks for Image Manipulation "
+            "Detection, TPAMI 2022"
+        ),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.metrics.formulas import common, f1, iou
+from bench.metrics.formulas import common, f1, iou, named
 from bench.metrics.kernel import Ranking
 from bench.metrics.metric import Part
 from bench.metrics.observation import Observation
@@ -37,7 +37,7 @@ def at_threshold(curve: Curve, kind: str) -> dict[str, float]:
     if kind not in THRESHOLDS:
         return sizes | dict.fromkeys(FIXED, math.nan)
     counts = _confusion(curve, kind)
-    return sizes | {"f1": f1(*counts), "iou": iou(*counts), **common(*counts)}
+    return sizes | {"f1": f1(*counts), "iou": iou(*counts), **common(*counts), **named(*counts)}
 
 
 def ranked(curve: Curve, kind: str) -> dict[str, float]:

@@ -210,6 +210,10 @@ def protocol(threshold: int = 127, binary: bool = False) -> Protocol:
         ),
         twin="nist-maskscorer-binary-corrected" if binary else "nist-maskscorer-corrected",
         original="usnistgov/MediScore fbf3f25: lib/maskMetrics.py, lib/masks.py, lib/metricRunner.py (--speedup)",
+        paper=(
+            "Guan et al., MFC Datasets: Large-Scale Benchmark Datasets for Media Forensic Challenge "
+            "Evaluation, WACVW 2019"
+        ),
     )
 
 

@@ -258,6 +258,7 @@ PHOTOHOLMES = Protocol(
     ),
     twin="photoholmes-corrected",
     original="photoholmes/photoholmes 223762c: src/photoholmes/metrics, benchmark.py l.146-184",
+    paper="Flores et al., PhotoHolmes: a Python library for forgery detection in digital images, arXiv 2412.14969",
 )
 CORRECTED = dataclasses.replace(
     PHOTOHOLMES,

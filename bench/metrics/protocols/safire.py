@@ -114,6 +114,7 @@ SAFIRE = Protocol(
     ),
     twin="safire-corrected",
     original="mjkwon2021/SAFIRE a064265: test_binary.py l.92-151, ForensicsEval/metric/metrics_functions.py",
+    paper="Kwon et al., SAFIRE: Segment Any Forged Image Region, AAAI 2025",
 )
 CORRECTED = dataclasses.replace(
     SAFIRE,
@@ -198,6 +199,7 @@ MULTI = Protocol(
     ),
     twin="safire-multi-corrected",
     original="mjkwon2021/SAFIRE a064265: test_multi.py l.95-132, ForensicsEval/metric/metrics_functions.py",
+    paper="Kwon et al., SAFIRE: Segment Any Forged Image Region, AAAI 2025",
 )
 MULTI_CORRECTED = dataclasses.replace(
     MULTI,

@@ -141,6 +141,10 @@ TRUFOR = Protocol(
     ),
     twin="trufor-corrected",
     original="grip-unina/TruFor ae54475: test_docker/metrics.py l.22-134",
+    paper=(
+        "Guillaro et al., TruFor: Leveraging All-Round Clues for Trustworthy Image Forgery "
+        "Detection and Localization, CVPR 2023"
+    ),
 )
 CORRECTED = dataclasses.replace(
     TRUFOR,

@@ -138,6 +138,10 @@ VALIDATION = Protocol(
     ),
     twin="trufor-validation-corrected",
     original="grip-unina/TruFor ae54475: TruFor_train_test/lib/core/function.py l.77-262",
+    paper=(
+        "Guillaro et al., TruFor: Leveraging All-Round Clues for Trustworthy Image Forgery "
+        "Detection and Localization, CVPR 2023"
+    ),
 )
 CORRECTED = dataclasses.replace(
     VALIDATION,

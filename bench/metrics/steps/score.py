@@ -39,8 +39,13 @@ class LogOdds:
         """float32 (H, W)."""
         if source.kind != "probability":
             return values
-        clipped = np.clip(values.astype(np.float64), 1e-7, 1 - 1e-7)
-        return np.log(clipped / (1 - clipped)).astype(np.float32)
+        logits = np.empty(values.shape, np.float32)
+        for row in range(0, len(values), 64):  # in float64, which for the whole map would not stay in the cache
+            p = values[row : row + 64].astype(np.float64)
+            np.minimum(np.maximum(p, 1e-7, out=p), 1 - 1e-7, out=p)
+            np.divide(p, 1 - p, out=p)
+            logits[row : row + 64] = np.log(p, out=p)
+        return logits
 
 
 @dataclass(frozen=True)

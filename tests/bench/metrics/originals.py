@@ -72,11 +72,14 @@ def inner(truth):
 
 def best_permuted(p, truth, scored):
     values, truth = p[scored], truth[scored]
-    found = 0.0
-    for v in np.unique(values):
-        tp, fp, fn, tn = counts(values > v, truth)
-        found = max(found, 2 * tp / max(2 * tp + fp + fn, 1e-32), 2 * fn / max(2 * fn + tp + tn, 1e-32))
-    return found
+    if len(np.unique(truth)) == 1:  # scikit-learn's curves need both classes
+        found = [counts(values > v, truth) for v in np.unique(values)]
+    else:
+        fpr, tpr, _ = sk.roc_curve(truth, values, drop_intermediate=False)  # the last point calls all forged
+        n, m = truth.sum(), (~truth).sum()
+        found = [(t * n, f * m, n - t * n, m - f * m) for f, t in zip(fpr[:-1], tpr[:-1], strict=True)]
+    both = [(2 * tp / max(2 * tp + fp + fn, 1e-32), 2 * fn / max(2 * fn + tp + tn, 1e-32)) for tp, fp, fn, tn in found]
+    return max(map(max, both))
 
 
 def permuted(p, truth, scored):
@@ -202,15 +205,16 @@ def nist(p, g):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for t in [-1, *np.unique(system)]:
-            mcc = sk.matthews_corrcoef(truth, values <= t)
-            best = max(best, (mcc, -t))
             tp, fp, fn, tn = counts(values <= t, truth)
+            spread = math.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
+            best = max(best, ((tp * tn - fp * fn) / spread if spread else 0.0, -t))
             points.append((fp / (fp + tn), tp / (tp + fn)) if fp + tn and tp + fn else (0.0, 0.0))
         actual = sk.matthews_corrcoef(truth, values <= 127)
     tp, fp, fn, _ = counts(values <= 127, truth)
     points.sort()
     return {
         "optimum_mcc": best[0],
+        "optimum_threshold": -best[1],
         "actual_mcc": actual,
         "actual_nmm": max(-1, (tp - fn - fp) / truth.sum()) if truth.any() else math.nan,
         "actual_bwl1": (fp + fn) / truth.size,
