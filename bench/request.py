@@ -158,6 +158,13 @@ def without_paths(data: str) -> str:
     return ",".join(parts)
 
 
+def _exists(path: str) -> bool:
+    """Whether there is such a file or folder; a text that no file system could name is none."""
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        return Path(path).expanduser().exists()
+    return False
+
+
 def _joined_where_paths_hold_commas(parts: list[str]) -> list[str]:
     """Items whose path was cut at its commas, whole again: the longest run of parts that names what exists."""
     items = []
@@ -172,7 +179,7 @@ def _is_path_with_commas(parts: list[str]) -> bool:
     whole = ",".join(parts)
     begins = [n + 1 for n, character in enumerate(parts[0]) if character in ":@"]
     ends = [len(whole), whole.rfind("?")]
-    return any(Path(whole[a:b]).expanduser().exists() for a in begins for b in ends if b > len(parts[0]))
+    return any(_exists(whole[a:b]) for a in begins for b in ends if b > len(parts[0]))
 
 
 def _read(item: str) -> list[Requested]:
@@ -204,7 +211,7 @@ def _read(item: str) -> list[Requested]:
 def _cut_settings(text: str) -> tuple[str, tuple[tuple[str, object], ...]]:
     head, separator, tail = text.rpartition("?")
     path = re.split(r"[:@]", text, maxsplit=1)[-1]
-    if not separator or not _SETTINGS.fullmatch(tail) or Path(path).expanduser().exists():
+    if not separator or not _SETTINGS.fullmatch(tail) or _exists(path):
         return text, ()
     pairs = (pair.partition("=") for pair in tail.split("&"))
     return head, tuple((name, _value(value)) for name, _, value in pairs)
