@@ -37,7 +37,7 @@ def build(
     cls = find(name)
     _, argument = split(name)
     if argument is not None:
-        settings = {cls.card.argument: argument, **settings}
+        settings = {str(cls.card.argument): argument, **settings}
     unknown = set(settings) - set(cls.setting_names())
     if unknown:
         raise SettingsError(f"{name} has no setting {sorted(unknown)}; it has {list(cls.setting_names())}")

@@ -94,7 +94,7 @@ class ForensicImage:
     def digest(self) -> str:
         """SHA-256 (hex) over size, pixels and JPEG bytes: equal for images no localizer can tell apart."""
         content = hashlib.sha256("{}x{} ".format(*self.shape).encode())
-        content.update(np.ascontiguousarray(self.rgb))
+        content.update(np.ascontiguousarray(self.rgb))  # type: ignore[arg-type]  # arrays are buffers
         content.update(self.jpeg or b"")
         return content.hexdigest()
 
@@ -231,7 +231,7 @@ def unturned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 def stored_orientation(image: Image.Image) -> int:
     """The EXIF or TIFF orientation, 1..8, of an image that is opened but not decoded yet; 1 where it has none."""
-    tags = image.tag_v2 if image.format == "TIFF" else image.getexif()
+    tags = image.tag_v2 if image.format == "TIFF" else image.getexif()  # type: ignore[attr-defined]
     value = tags.get(ExifTags.Base.Orientation, 1)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 

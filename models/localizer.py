@@ -97,7 +97,7 @@ def _parameters(cls: type[Localizer]) -> list[str]:
     names: dict[str, None] = {}
     for base in cls.__mro__[:-1]:
         if "__init__" in vars(base):
-            found = list(inspect.signature(base.__init__).parameters.values())[1:]
+            found = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
             named = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
             names |= {p.name: None for p in found if p.kind in named}
             if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in found):
@@ -124,7 +124,7 @@ def _source_files(module: str) -> frozenset[Path]:
         spec = importlib.util.find_spec(name)
         if spec is None or not (spec.origin or "").endswith(".py"):
             continue
-        found[name] = Path(spec.origin)
+        found[name] = Path(spec.origin or "")
         for node in ast.walk(ast.parse(found[name].read_bytes())):
             names = []
             if isinstance(node, ast.Import):

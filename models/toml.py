@@ -53,7 +53,7 @@ class OneOf:
 
         def check(value: str) -> str:
             if value not in self.known:
-                raise PydanticCustomError("one_of", _hint(value, self.known))  # type: ignore[arg-type]
+                raise PydanticCustomError("one_of", _hint(value, self.known))
             return value
 
         return core_schema.no_info_after_validator_function(check, handler(source))
