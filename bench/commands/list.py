@@ -1,4 +1,4 @@
-"""List what the suite knows: models, data, perturbations, protocols, or numbers published of its methods."""
+"""List what the suite knows: models, data, perturbations, protocols, metrics, or numbers published of its methods."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.usage import UsageError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `python -m bench list`."""
-    parser.add_argument("what", choices=("models", "data", "perturbations", "protocols", "published"))
+    parser.add_argument("what", choices=("models", "data", "perturbations", "protocols", "metrics", "published"))
     parser.add_argument("--model", help="published: of this localizer only")
     parser.add_argument("--data", help="published: on this test set only, by the name of its card or as papers call it")
     parser.add_argument("--json", action="store_true", help="print as JSON")
@@ -23,7 +23,8 @@ def main(args: argparse.Namespace) -> int:
         return _print_published(_published(args.model, args.data), args.json)
     if args.model or args.data:
         raise UsageError(f"--model and --data choose among published numbers; `list {args.what}` has no such filter")
-    rows = {"models": _models, "data": _data, "perturbations": _perturbations, "protocols": _protocols}[args.what]()
+    kinds = {"models": _models, "data": _data, "perturbations": _perturbations}
+    rows = (kinds | {"protocols": _protocols, "metrics": _metrics})[args.what]()
     if args.json:
         print(json.dumps(rows, indent=1))
         return 0
@@ -63,9 +64,21 @@ def _perturbations() -> list[dict]:
 
 
 def _protocols() -> list[dict]:
-    from bench.metrics import PROTOCOLS
+    from bench.metrics.describe import protocol_records
 
-    return [{k: getattr(p, k) for k in ("name", "version", "title", "description")} for p in PROTOCOLS.values()]
+    return [
+        {
+            **r,
+            "summary": f"{r['seconds']:.3f} s and {r['bytes']:,} bytes per map of 1 megapixel; twin: {r['twin'] or 'none'}",
+        }
+        for r in protocol_records()
+    ]
+
+
+def _metrics() -> list[dict]:
+    from bench.metrics.describe import metric_records
+
+    return [{**r, "description": r["definition"], "summary": ", ".join(r["protocols"])} for r in metric_records()]
 
 
 def _published(model: str | None, data: str | None) -> list[dict]:

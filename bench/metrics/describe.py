@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from dataclasses import asdict
 from importlib import resources
 
@@ -36,10 +37,12 @@ def protocol_records() -> list[dict[str, object]]:
 
 
 def metric_records() -> list[dict[str, object]]:
-    """All metrics: name, title, definition, direction, scope, range, empty cases, pitfall, protocols."""
+    """All metrics: name, title, definition, direction, scope, low and high (None: no bound), empty cases, pitfall,
+    protocols."""
     records = []
     for metric in METRICS.values():
         record = {name: value for name, value in vars(metric).items() if name not in ("adds_to", "part")}
+        record |= {end: None if math.isinf(record[end]) else record[end] for end in ("low", "high")}
         record["protocols"] = [
             protocol.name
             for protocol in PROTOCOLS.values()

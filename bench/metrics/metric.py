@@ -49,7 +49,7 @@ class Metric:
     scope: str = "image"
     low: float = 0.0
     high: float = 1.0
-    empty: str = "as the protocol says"
+    empty: str = "see the protocol"
     pitfall: str = ""
     adds_to: tuple[str, ...] = ()
     part: Part | None = None
