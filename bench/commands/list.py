@@ -66,13 +66,8 @@ def _perturbations() -> list[dict]:
 def _protocols() -> list[dict]:
     from bench.metrics.describe import protocol_records
 
-    return [
-        {
-            **r,
-            "summary": f"{r['seconds']:.3f} s and {r['bytes']:,} bytes per map of 1 megapixel; twin: {r['twin'] or 'none'}",
-        }
-        for r in protocol_records()
-    ]
+    cost = "{seconds:.3f} s and {bytes:,} bytes per map of 1 megapixel"
+    return [{**record, "summary": cost.format(**record)} for record in protocol_records()]
 
 
 def _metrics() -> list[dict]:

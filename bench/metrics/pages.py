@@ -36,13 +36,13 @@ def protocols_page() -> str:
     parts = [
         "# Protocols, side by side",
         "A protocol is how score maps become numbers: which mask values are forged, what is done to the map, where "
-        "the threshold lies, which images count, what an empty case gives, how the mean is taken. The published ones give "
-        "what the original code gives, its mistakes included; a mistake has a name, and there is a `-corrected` twin "
-        "without it. A number never travels without its protocol.",
+        "the threshold lies, which images count, what an empty case gives, how the mean is taken. The published ones "
+        "give what the original code gives, its mistakes included; a mistake has a name, and there is a `-corrected` "
+        "twin without it. A number never travels without its protocol.",
         "Made from the code by `python -m bench.metrics.pages docs`; do not edit.",
         _table([name for name, _ in COLUMNS], [[str(of(r)) for _, of in COLUMNS] for r in records]),
-        "Pixels that cannot be scored (no-score zones of a set, pixels that a geometric perturbation made up) count nowhere; "
-        "where a protocol resizes, a result that depends on one of them does not count either. On maps "
+        "Pixels that cannot be scored (no-score zones of a set, pixels that a geometric perturbation made up) count "
+        "nowhere; where a protocol resizes, a result that depends on one of them does not count either. On maps "
         "of kind `score`, which have no scale, metrics at a fixed threshold are NaN.",
         "## What they cost",
         f"Measured on {costs()['measured_on']}; each protocol alone, and all together, where they share what they can.",
@@ -79,8 +79,8 @@ def metrics_page() -> str:
     parts = [
         "# Metrics",
         "Counts are of pixels: TP forged and called forged, FP pristine and called forged, FN forged and missed, TN "
-        "the rest. What is called forged, and what 0/0 gives, is the [protocol's](protocols.md) rule. *image*: one value "
-        "per image, of which the protocol takes the mean; *set*: one value per test set.",
+        "the rest. What is called forged, and what 0/0 gives, is the [protocol's](protocols.md) rule. *image*: one "
+        "value per image, of which the protocol takes the mean; *set*: one value per test set.",
         "Made from the code by `python -m bench.metrics.pages docs`; do not edit.",
     ]
     rows = []
@@ -132,9 +132,8 @@ def traps() -> list[Trap]:
     wide[:, :20] = 255
     thin = np.zeros((20, 40), np.uint8)
     thin[:, 10:16] = 255
-    several = np.zeros((20, 90), bool)
-    several[:, 20:26] = True
-    few = several & (np.arange(90) < 23)
+    line = np.zeros((20, 256), bool)
+    line[:, 100:103] = True  # of which 64 x 64 sees columns 101 and 102
     return [
         Trap(
             "Which mask values are forged",
@@ -203,8 +202,8 @@ def traps() -> list[Trap]:
         ),
         Trap(
             "Scored at another size",
-            "The same map at 64 x 64 and at 256 x 256: the edge falls elsewhere, and small forgeries feel it.",
-            *((few * np.float32(0.9)).astype(np.float32), np.uint8(255) * several),
+            "A forged line 3 pixels wide of 256, of which the map finds 2; at 64 x 64 only these are seen.",
+            *((line & (np.arange(256) > 100)).astype(np.float32), np.uint8(255) * line),
             (("native", "iou"), ("focal", "iou"), ("focal-hrnet", "iou")),
         ),
         Trap(
@@ -236,15 +235,17 @@ def traps_page() -> str:
 
 
 def _picture(trap: Trap) -> str:
-    rows = zip(trap.score, trap.mask, strict=True)
-    if trap.score.size > 40:
-        step = trap.score.shape[1] // 40 or 1
-        lines = ["".join("#" if v > 0.5 else "." for v in trap.score[0, ::step])]
-        lines.append("".join("#" if v else "." for v in trap.mask[0, ::step]))
-        return f"```\nmap   {lines[0]}   ({trap.score.shape[0]} equal rows)\nmask  {lines[1]}\n```"
+    if trap.score.size > 40:  # equal rows: one of them, what differs and 20 pixels around
+        differs = np.flatnonzero(np.diff(trap.mask[0].astype(int)))
+        start = max(0, min(differs[0] - 20, trap.mask.shape[1] - 40))
+        window = slice(start, start + 40)
+        score = "".join("#" if value > 0.5 else "." for value in trap.score[0, window])
+        mask = "".join("#" if value else "." for value in trap.mask[0, window])
+        where = f"columns {start} to {start + 39} of {trap.mask.shape[1]}, {len(trap.mask)} equal rows"
+        return f"```\nmap   {score}\nmask  {mask}\n      {where}\n```"
     lines = [
         f"map   {'  '.join(f'{v:.2f}' for v in score)}\nmask  {'  '.join(f'{v:>4}' for v in mask)}"
-        for score, mask in rows
+        for score, mask in zip(trap.score, trap.mask, strict=True)
     ]
     return "```\n{}\n```".format("\n".join(lines))
 
