@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from bench.runner import BACKENDS
+from bench.engines import BACKENDS
 from bench.usage import UsageError
 from models.toml import OneOf, Table, read_toml
 

@@ -163,10 +163,10 @@ class Plan:
     @cached_property
     def images(self) -> list[PlannedImage]:
         """Every image of every set, in order."""
-        reader = {f"code {n}": d for n, d in code_digest(READER).definitions.items()}
+        reader = {"code that reads images": code_digest(READER).digest}
         found = []
         for test_set in self.test_sets:
-            rule = {f"code {n}": d for n, d in code_digest(*test_set.reader_modules).definitions.items()}
+            rule = {"code that reads masks": code_digest(*test_set.reader_modules).digest}
             for sample in test_set.samples:
                 names = {"test set": sample.test_set, "image": sample.id, "seed": str(self.seed)}
                 file = {"file": file_digest(sample.image)}

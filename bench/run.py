@@ -50,7 +50,7 @@ def carry_out(
         request: what was asked for, in words.
         records: one per localizer that was asked for, as in `bench.request.model_record`.
         workers: None takes the cores, or 1 on a GPU.
-        backend: see `bench.runner.BACKENDS`.
+        backend: see `bench.engines.BACKENDS`.
         only: hold the cells of this request alone.
         fresh: measure all of them, whatever is stored.
         accept: distributions (or "device") in whose version a stored result may differ.

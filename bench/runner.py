@@ -9,7 +9,6 @@ what was planned: a result of other code, weights or files is not committed.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import re
 import sys
@@ -20,12 +19,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import joblib
 import numpy as np
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 import models
 from bench import thumbnails
+from bench.engines import outcomes
 from bench.evidence import Evidence
 from bench.identity import file_digest, identify
 from bench.metrics import image_metrics
@@ -35,13 +34,7 @@ from bench.severity import Severity, severity
 from bench.store import Store, photo_key
 from models import NotApplicable, ScoreMap
 
-BACKENDS = ("loky", "threading", "dask", "ray")
-RAY_CHUNK = 64
 STAGES = ("decode", "perturb", "severity", "localize", "evidence", "pictures", "commit")
-
-
-class RunnerError(RuntimeError):
-    """The engine that was asked for cannot be used; the message says what to install or change."""
 
 
 class Changed(RuntimeError):
@@ -123,7 +116,7 @@ def run_plan(
 
     Raises:
         StoreError: a commit failed; what was committed before stays.
-        RunnerError: the backend is not installed.
+        EngineError: the backend cannot be used.
     """
     tally = Tally()
     for outcome in _outcomes(plan, store, missing, workers, backend):
@@ -139,7 +132,7 @@ def run_plan(
 
 def _outcomes(plan: Plan, store: Store, missing: np.ndarray, workers: int, backend: str) -> Iterator[Outcome]:
     """Outcomes in order of arrival, whatever happens to worker processes."""
-    ranges = _ranges(plan, missing)
+    ranges, needed = _ranges(plan, missing), _needed(plan)
     alone = backend in ("loky", "threading") and (workers == 1 or backend == "threading")
     deadly = list(store.begun(ranges)) if alone else []
 
@@ -153,7 +146,7 @@ def _outcomes(plan: Plan, store: Store, missing: np.ndarray, workers: int, backe
     while pending:
         before = len(pending)
         try:
-            for outcome in _engine(jobs(list(pending)), workers, backend):
+            for outcome in outcomes(measure, jobs(list(pending)), workers, backend, needed):
                 del pending[outcome.place]
                 yield outcome
         except TerminatedWorkerError:
@@ -172,7 +165,7 @@ def _one_by_one(plan: Plan, places: Iterable[Place], ranges: Mapping, missing: n
     for place in places:
         job = _job(plan, place, missing[slice(*ranges[place])])
         try:
-            yield from _engine([job], 2, "loky")
+            yield from outcomes(measure, [job], 2, "loky")
         except TerminatedWorkerError:
             outcome = Outcome(place)
             for cell in job.todo:
@@ -193,42 +186,10 @@ def _job(plan: Plan, place: Place, rows: np.ndarray) -> Job:
     return plan.job(place, [item for item in plan.keys(place.image) if item[:2] in wanted])
 
 
-def _engine(jobs: Iterable[Job], workers: int, backend: str) -> Iterator[Outcome]:
-    calls = (joblib.delayed(measure)(job) for job in jobs)
-    if backend in ("loky", "threading"):
-        extra = {"inner_max_num_threads": 1} if backend == "loky" else {}
-        with joblib.parallel_config(backend=backend, n_jobs=workers, **extra):
-            yield from joblib.Parallel(return_as="generator_unordered", pre_dispatch=f"{2 * workers}")(calls)
-    elif backend == "dask":
-        with _dask_client(workers) as client, joblib.parallel_config(backend="dask"):
-            ahead = 4 * max(1, sum(client.ncores().values()))
-            yield from joblib.Parallel(return_as="generator_unordered", pre_dispatch=ahead)(calls)
-    else:
-        _start_ray(workers)
-        with joblib.parallel_config(backend="ray", n_jobs=workers):  # its backend cannot stream: chunks instead
-            while chunk := list(itertools.islice(calls, RAY_CHUNK)):
-                yield from joblib.Parallel()(chunk)
-
-
-def _dask_client(workers: int):
-    try:
-        from dask.distributed import Client
-    except ImportError as error:
-        raise RunnerError("--backend dask needs dask: pip install 'forgery-bench[dask]'") from error
-    address = os.environ.get("DASK_SCHEDULER_ADDRESS")
-    return Client(address) if address else Client(n_workers=workers, threads_per_worker=1, dashboard_address=None)
-
-
-def _start_ray(workers: int) -> None:
-    try:
-        import ray
-        from ray.util.joblib import register_ray
-    except ImportError as error:
-        raise RunnerError("--backend ray needs ray: pip install 'forgery-bench[ray]'") from error
-    if not ray.is_initialized():
-        address = os.environ.get("RAY_ADDRESS")
-        ray.init(**({"address": address} if address else {"num_cpus": workers}), include_dashboard=False)
-    register_ray()
+def _needed(plan: Plan) -> list[Path]:
+    """The files that show a worker of another machine to see what this one sees."""
+    firsts = [Path(test_set.samples[0].image) for test_set in plan.test_sets if test_set.samples]
+    return firsts + [Path(model.weights) for model in plan.models if model.weights]
 
 
 # ------------------------------------------------------------------------------------------- inside a worker
@@ -445,14 +406,22 @@ def _limit_threads() -> None:
 
     Two threads of one network on a busy machine took 17 times as long as one.
     """
-    import cv2
-
-    cv2.setNumThreads(1)
+    global _limited
     if "torch" in sys.modules:
         import torch
 
         if torch.get_num_threads() != 1:
             torch.set_num_threads(1)
+    if not _limited:
+        import cv2
+        import threadpoolctl
+
+        cv2.setNumThreads(1)
+        threadpoolctl.threadpool_limits(1)  # BLAS and OpenMP, which no engine but loky limits
+        _limited = True
+
+
+_limited = False
 
 
 class _peak_memory:

@@ -494,6 +494,61 @@ class Store:
         names = [self._plan.models[i].name for i in self._plan.groups[place.group]]
         return json.dumps([sample.test_set, sample.id, names])
 
+    def take_in(self, other: Store) -> None:
+        """Copy all cells of another folder into this one. Raises StoreError where both call different things alike."""
+        with self._guard(), self.connection:
+            for name in ("seed", "limit"):
+                value = other.meta(name)
+                if value is not None:
+                    self.connection.execute("insert or ignore into meta values (?, ?)", (name, value))
+            ids = self._copied_components(other)
+            self._copy_results(other, ids)
+            self._copy_names(other, ids)
+
+    def _copied_components(self, other: Store) -> dict[int, int]:
+        """The other's component numbers -> ours."""
+        found = {}
+        for number, kind, digest, parts in other.connection.execute("select * from component"):
+            found[number] = self._component(kind, Component(digest, json.loads(parts)))
+        return found
+
+    def _copy_results(self, other: Store, ids: Mapping[int, int]) -> None:
+        marks = ",".join("?" * (6 + len(COLUMNS)))
+        status = 6 + COLUMNS.index("status")
+        known = dict(self.connection.execute("select key, status from evidence"))
+        for row in other.connection.execute("select * from evidence"):
+            if row[0] not in known or (known[row[0]] == "failed" and row[status] != "failed"):
+                mapped = [row[0], *(ids[number] for number in row[1:5]), *row[5:]]
+                self.connection.execute(f"insert or replace into evidence values ({marks})", mapped)
+        for cell, kept, truth, crc, data in other.connection.execute("select * from statistic"):
+            row = (cell, ids[kept], ids[truth], crc, data)
+            self.connection.execute("insert or replace into statistic values (?, ?, ?, ?, ?)", row)
+        for row in other.connection.execute("select * from picture"):
+            self.connection.execute("insert or replace into picture values (?, ?, ?)", row)
+
+    def _copy_names(self, other: Store, ids: Mapping[int, int]) -> None:
+        numbers: dict[str, dict[int, int]] = {}
+        for table, names in (("model", ["name"]), ("image", ["test_set", "name"]), ("level", ["spec"])):
+            cursor = other.connection.execute(f"select * from {table} order by id")
+            columns = [column for column, *_ in cursor.description]
+            numbers[table] = {}
+            for row in cursor:
+                values = dict(zip(columns, row, strict=True))
+                number = values.pop("id")
+                for column in ("component", "truth", "environment"):
+                    if column in values:
+                        values[column] = ids[values[column]]
+                found = self._named(table, {n: values.pop(n) for n in names}, values)
+                if found.replaced("component") or found.replaced("truth"):
+                    name = " ".join(str(row[columns.index(n)]) for n in names)
+                    raise StoreError(f"{name} is not the same in {other.folder} as in the run folders before it")
+                numbers[table][number] = found.id
+        for image, model, level, key in other.connection.execute("select * from asked"):
+            row = (numbers["image"][image], numbers["model"][model], numbers["level"][level], key)
+            self.connection.execute("insert or replace into asked values (?, ?, ?, ?)", row)
+        for name, kept in other.connection.execute("select * from wanted"):
+            self.connection.execute("insert or replace into wanted values (?, ?)", (name, ids[kept]))
+
     # ------------------------------------------------------------------------------------------------ reading
 
     def asked(self) -> int:
@@ -615,7 +670,7 @@ class _Named:
         self.id, self._before, self._values = number, before, values
 
     def replaced(self, column: str) -> bool:
-        return self._before is not None and self._before[column] != self._values[column]
+        return self._before is not None and self._before.get(column) != self._values.get(column)
 
 
 def photo_key(test_set: str, image: str, spec: str = "") -> bytes:

@@ -18,12 +18,12 @@ from pathlib import Path
 from bench import plan
 from bench.config import read_config, with_named
 from bench.data import open_test_sets
+from bench.engines import BACKENDS
 from bench.export import stated_request
 from bench.metrics import find_all
 from bench.perturb import parse
 from bench.request import model_record, plan_models, requested_models, without_paths
 from bench.run import DEFAULT_OUT, carry_out, closing_lines, limited, profile_lines
-from bench.runner import BACKENDS
 from bench.usage import UsageError, path, positive_int, stdout_to_stderr
 from models.device import compute_device
 

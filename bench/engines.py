@@ -1,0 +1,143 @@
+"""The engines that jobs run on, all through joblib: processes of this machine, dask and ray clusters.
+
+Before a cluster measures anything, each of its workers is asked whether it is of use: the same version of the suite and
+of PyTorch, and the files of the test sets and checkpoints in the same places.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import joblib
+
+BACKENDS = ("loky", "threading", "dask", "ray")
+RAY_CHUNK = 64  # jobs per round: joblib's backend for ray cannot stream
+
+
+class EngineError(RuntimeError):
+    """The engine that was asked for cannot be used; the message says what to install or change."""
+
+
+def outcomes(function: Callable, jobs: Iterable, workers: int, backend: str, needed: Sequence[Path] = ()) -> Iterator:
+    """`function(job)` for every job, as they are done.
+
+    Args:
+        function: a module's function.
+        jobs: taken a few ahead of the workers.
+        workers: processes (or threads) on this machine; a cluster at an address has its own.
+        backend: one of BACKENDS.
+        needed: files that every worker must find.
+
+    Raises:
+        EngineError: the backend is not installed, nobody answers at its address, or its workers are of no use.
+    """
+    calls = (joblib.delayed(function)(job) for job in jobs)
+    if backend in ("loky", "threading"):
+        extra = {"inner_max_num_threads": 1} if backend == "loky" else {}
+        with joblib.parallel_config(backend=backend, n_jobs=workers, **extra):
+            yield from joblib.Parallel(return_as="generator_unordered", pre_dispatch=f"{2 * workers}")(calls)
+    elif backend == "dask":
+        with _dask_client(workers) as client, joblib.parallel_config(backend="dask"):
+            _require(client.run(worker_state, [str(path) for path in needed]))
+            ahead = 4 * max(1, sum(client.ncores().values()))
+            yield from joblib.Parallel(return_as="generator_unordered", pre_dispatch=ahead)(calls)
+    else:
+        _start_ray(workers)
+        _require(_states_of_ray([str(path) for path in needed]))
+        with joblib.parallel_config(backend="ray", n_jobs=workers):
+            while chunk := list(itertools.islice(calls, RAY_CHUNK)):
+                yield from joblib.Parallel()(chunk)
+
+
+def worker_state(paths: Sequence[str]) -> dict[str, str]:
+    """What a worker says of itself: versions, and the first of the paths that it does not find ("" for none)."""
+    import torch
+
+    import bench
+
+    missing = next((path for path in paths if not os.path.exists(path)), "")
+    return {"suite": bench.__version__, "torch": torch.__version__, "missing": missing}
+
+
+def _require(states: dict[str, dict[str, str]]) -> None:
+    """Raise EngineError for the first worker that would give other results, or none."""
+    own = worker_state(())
+    for worker, state in states.items():
+        for name in ("suite", "torch"):
+            if state[name] != own[name]:
+                raise EngineError(
+                    f"worker {worker} has version {state[name]} of {name}, this machine {own[name]}: install the same "
+                    "on both"
+                )
+        if state["missing"]:
+            raise EngineError(
+                f"worker {worker} does not find {state['missing']}: put test sets and checkpoints where all workers "
+                "see them under the same path, or run each part on its machine and use bench merge"
+            )
+
+
+def _dask_client(workers: int):
+    try:
+        from dask.distributed import Client
+    except ImportError as error:
+        raise EngineError("--backend dask needs dask: pip install 'forgery-bench[dask]'") from error
+    address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+    if not address:
+        return Client(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+    try:
+        client = Client(address, timeout=20)
+        client.wait_for_workers(1, timeout=60)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise EngineError(
+            f"no dask scheduler with workers answers at DASK_SCHEDULER_ADDRESS={address} ({error})"
+        ) from error
+    return client
+
+
+def _start_ray(workers: int) -> None:
+    try:
+        import ray
+        from ray.util.joblib import register_ray
+    except ImportError as error:
+        raise EngineError("--backend ray needs ray: pip install 'forgery-bench[ray]'") from error
+    if not ray.is_initialized():
+        address = os.environ.get("RAY_ADDRESS")
+        where = {"address": address} if address else {"num_cpus": workers}
+        try:
+            ray.init(**where, include_dashboard=False, log_to_driver=False)
+        except (OSError, RuntimeError) as error:  # ConnectionError is an OSError
+            raise EngineError(f"no ray cluster answers at RAY_ADDRESS={address} ({error})") from error
+    register_ray()
+
+
+def _states_of_ray(paths: list[str]) -> dict[str, dict[str, str]]:
+    """`worker_state` of every node."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    asked = ray.remote(worker_state)
+    found = {}
+    for node in ray.nodes():
+        if node["Alive"] and node["Resources"].get("CPU"):
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            found[node["NodeManagerAddress"]] = asked.options(scheduling_strategy=there).remote(paths)
+    return dict(zip(found, ray.get(list(found.values())), strict=True))
+
+
+class Slot:
+    """One of `count` places, held by this process until it ends; for what workers of a machine share, such as GPUs."""
+
+    def __init__(self, folder: Path, count: int):
+        import filelock
+
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in itertools.cycle(range(max(1, count))):
+            lock = filelock.FileLock(folder / f"slot{number}.lock")
+            with contextlib.suppress(filelock.Timeout):
+                lock.acquire(timeout=0.05)
+                self.number, self._lock = number, lock
+                return
