@@ -38,6 +38,7 @@ scored. `resize` and its like are not geometric: they are scored at the size of 
 
 PSNR: median over the authentic photos of the built-in set, against the original (of geometric ones against the original
 moved likewise, so that a move alone has none). A run measures and reports that of its own images.
+Pictures of the levels: `python -m bench.training.tools.perturbations --pictures DIR` (made in CI as well).
 
 ## The same label means different things
 
