@@ -19,11 +19,13 @@ class ImageScores(Accumulator):
         self._tampered: list[bool] = []
         self._own: list[float | None] = []
         self._largest: list[float] = []
+        self._scaled = True
 
     def add(self, observation: Observation, statistics: Mapping[str, object], counted: bool) -> None:
         self._tampered.append(observation.tampered)
         self._own.append(observation.image_score)
         self._largest.append(self.largest_of(observation, statistics))
+        self._scaled &= observation.kind != "score"
 
     def largest_of(self, observation: Observation, statistics: Mapping[str, object]) -> float:
         """The largest probability of a map (of an unbounded score: the largest score)."""
@@ -43,15 +45,28 @@ class ImageScores(Accumulator):
         return np.array(self._largest, np.float64)
 
     @property
+    def own(self) -> bool:
+        """Whether the localizer gives all images a score of its own: the two kinds never mix in one ranking."""
+        return bool(self._own) and all(score is not None for score in self._own)
+
+    @property
     def scores(self) -> np.ndarray:
         """float64 (N,), the localizer's own score where it gives all images one, else the largest probability."""
-        own = bool(self._own) and all(score is not None for score in self._own)
-        return np.array(self._own, np.float64) if own else self.largest
+        return np.array(self._own, np.float64) if self.own else self.largest
+
+    def confusion(self, largest: bool = False) -> tuple[float, float, float, float]:
+        """(TP, FP, FN, TN) of images called tampered where their score is above .5.
+
+        largest: of the largest probability instead of `scores`. NaN where that is of an unbounded score.
+        """
+        if not self._scaled and (largest or not self.own):
+            return (math.nan,) * 4
+        return confusion((self.largest if largest else self.scores) > 0.5, self.tampered)
 
 
 def auc(scores: np.ndarray, tampered: np.ndarray) -> float:
-    """Area under the ROC curve, ties half; NaN where one class is absent."""
-    return Ranking.of(scores, tampered).auc()
+    """Area under the ROC curve, ties half; NaN where one class is absent or a score is NaN."""
+    return math.nan if np.isnan(scores).any() else Ranking.of(scores, tampered).auc()
 
 
 def confusion(called: np.ndarray, tampered: np.ndarray) -> tuple[int, int, int, int]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.metrics.images import ImageScores, confusion
+from bench.metrics.images import ImageScores
 from bench.metrics.kernel import Ranking
 from bench.metrics.metric import Metric, Part
 from bench.metrics.observation import Observation
@@ -59,7 +59,7 @@ class Detection(ImageScores):
     def metrics(self) -> dict[str, float]:
         result = {}
         for scores, suffix in ((self.scores, ""), (self.largest, "_of_max")):
-            tp, fp, fn, tn = confusion(scores > 0.5, self.tampered)
+            tp, fp, fn, tn = self.confusion(largest=bool(suffix))
             spread = math.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
             ap, low, high = self.ap(scores)
             result |= {

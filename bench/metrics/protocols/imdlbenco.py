@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 
 from bench.metrics.formulas import f1, inverted, iou, named, ratio
-from bench.metrics.images import ImageScores, auc, confusion
+from bench.metrics.images import ImageScores, auc
 from bench.metrics.metric import Metric, Part
 from bench.metrics.observation import Observation
 from bench.metrics.protocol import Protocol, Quirk
@@ -114,7 +114,7 @@ class ImageLevel(ImageScores):
     def metrics(self) -> dict[str, float]:
         result = {}
         for scores, suffix in ((self.scores, ""), (self.largest, "_of_max")):
-            tp, fp, fn, tn = confusion(scores > 0.5, self.tampered)
+            tp, fp, fn, tn = self.confusion(largest=bool(suffix))
             result[f"image_f1{suffix}"] = f1_of(tp, fp, fn, tiny=1e-9)
             result[f"image_auc{suffix}"] = auc(scores, self.tampered)
             result[f"image_accuracy{suffix}"] = ratio(tp + tn, tp + fp + fn + tn)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 
 from bench.metrics.formulas import f1, named, ratio
-from bench.metrics.images import ImageScores, auc, confusion
+from bench.metrics.images import ImageScores, auc
 from bench.metrics.metric import Metric, Part
 from bench.metrics.observation import Observation
 from bench.metrics.protocol import Protocol, Quirk
@@ -73,7 +73,7 @@ class ImageLevel(ImageScores):
 
     def metrics(self) -> dict[str, float]:
         scores, tampered = self.largest, self.tampered
-        tp, fp, fn, tn = confusion(scores > 0.5, tampered)
+        tp, fp, fn, tn = self.confusion(largest=True)
         both = tampered.any() and not tampered.all()
         sensitivity, specificity = tp / (tp + fn + 1e-6), tn / (tn + fp + 1e-6)
         image_f1 = self.image_f1(sensitivity, specificity, (tp, fp, fn, tn))
@@ -83,7 +83,7 @@ class ImageLevel(ImageScores):
             "image_sensitivity": sensitivity,
             "image_specificity": specificity,
             "image_f1": image_f1,
-            "image_auc": auc(scores, tampered) if both else 0.0,
+            "image_auc": auc(scores, tampered) if both or math.isnan(tp) else 0.0,
             "combined_f1": 2 * mean * image_f1 / (image_f1 + mean + 1e-6),
             **{f"image_{name}": value for name, value in named(tp, fp, fn, tn).items()},
         }

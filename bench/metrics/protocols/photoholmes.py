@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bench.metrics.formulas import named, ratio
-from bench.metrics.images import ImageScores, confusion
+from bench.metrics.images import ImageScores
 from bench.metrics.metric import DOWN, Metric, Part
 from bench.metrics.observation import Observation
 from bench.metrics.protocol import Accumulator, Protocol, Quirk
@@ -201,7 +201,7 @@ class Detection(ImageScores):
         edges = np.linspace(0, 1, 100).astype(np.float32)
         above = [[np.count_nonzero(scores[tampered == c] >= edge) for edge in edges] for c in (False, True)]
         steps = Histogram(-np.diff(np.array(above, np.int64), append=0, axis=1))
-        four = tp, fp, fn, _ = confusion(scores > 0.5, tampered)
+        four = tp, fp, fn, _ = self.confusion()
         return {
             "image_auc": binned_auc(steps),
             "image_iou": ratio(tp, tp + fp + fn, 0.0),

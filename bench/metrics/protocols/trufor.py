@@ -80,34 +80,29 @@ class Skipped(Accumulator):
         return {"n_skipped": self._f1, "n_skipped_best": self._best}
 
 
-class Detection(ImageScores):
-    """AUC and balanced accuracy at .5; NaN scores are left out, an infinite one is an error of the script: NaN."""
+class CorrectedDetection(ImageScores):
+    """AUC and balanced accuracy at > .5 of the images whose score is not NaN; NaN where one class is absent."""
+
+    def metrics(self) -> dict[str, float]:
+        return self.detection(self.scores, ~np.isnan(self.scores))
+
+    def detection(self, scores: np.ndarray, known: np.ndarray) -> dict[str, float]:
+        """The two, of the images with a known score."""
+        scores, tampered = scores[known], self.tampered[known]
+        tp, fp, fn, tn = confusion(scores > 0.5, tampered)
+        usable = tampered.any() and not tampered.all() and not math.isnan(self.confusion()[0])
+        balanced = (tp / (tp + fn) + tn / (tn + fp)) / 2 if usable else math.nan
+        return {"image_auc": auc(scores, tampered), "image_balanced_accuracy": balanced}
+
+
+class Detection(CorrectedDetection):
+    """The same where an infinite score is an error of the script: NaN."""
 
     def metrics(self) -> dict[str, float]:
         scores = self.scores.astype(np.float32)
         if np.isposinf(scores).any():
             return {"image_auc": math.nan, "image_balanced_accuracy": math.nan}
-        known = np.isfinite(scores)
-        return detection(scores[known], self.tampered[known])
-
-
-class CorrectedDetection(ImageScores):
-    """The same with infinite scores in their place."""
-
-    def metrics(self) -> dict[str, float]:
-        scores = self.scores
-        known = ~np.isnan(scores)
-        return detection(scores[known], self.tampered[known])
-
-
-def detection(scores: np.ndarray, tampered: np.ndarray) -> dict[str, float]:
-    """AUC, and balanced accuracy at > .5; NaN where one class is absent."""
-    tp, fp, fn, tn = confusion(scores > 0.5, tampered)
-    both = tampered.any() and not tampered.all()
-    return {
-        "image_auc": auc(scores, tampered),
-        "image_balanced_accuracy": (tp / (tp + fn) + tn / (tn + fp)) / 2 if both else math.nan,
-    }
+        return self.detection(scores, np.isfinite(scores))
 
 
 TRUFOR = Protocol(

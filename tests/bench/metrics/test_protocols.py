@@ -220,6 +220,17 @@ def test_sets_report_what_they_announce():
             assert {*protocol.metrics, *protocol.set_metrics} <= set(evaluate_set([], name)), name
 
 
+@pytest.mark.parametrize("name", ONE_MAP)
+def test_sets_of_unbounded_scores_have_no_image_called_tampered(name):
+    items = [((s * 9 - 4).astype(np.float32), "score", m, t, None) for s, _, m, t, _ in pool(6)]
+    for chosen in (items, items[:1], [item for item in items if not item[3]], []):
+        got = evaluate_set(chosen, name)
+        fixed = [
+            key for key in find(name).set_metrics if key.startswith(("image_f1", "image_acc", "image_t", "image_mcc"))
+        ]
+        assert name.startswith("trufor-validation") or all(math.isnan(got[key]) for key in fixed if chosen)
+
+
 def test_all_metrics_are_of_some_protocol():
     used = {name for p in PROTOCOLS.values() for name in (*p.metrics, *p.set_metrics)}
     assert set(METRICS) == used
