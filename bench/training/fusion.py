@@ -7,6 +7,8 @@ fusion=FILE` uses it; the shipped one is models/classical/fusion.toml.
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -224,6 +226,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `python -m bench train fusion`."""
     parser.add_argument("--out", type=Path, default=Path("fusion.toml"), help="file to write (default: fusion.toml)")
     parser.add_argument("--perturbations", default="standard", help="levels to fit under (default: standard)")
+    parser.add_argument("--json", action="store_true", help="print the cross-validation as JSON on standard output")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -244,8 +247,11 @@ def main(args: argparse.Namespace) -> int:
         "perturbations": args.perturbations, "seed": SEED,
     }  # fmt: skip
     write(args.out, fit(examples), examples, found, about)
-    print(_table(found))
-    print(f"coefficients: {args.out}; use them with `--models fusion --weights fusion={args.out}`")
+    if args.json:
+        print(json.dumps({"coefficients": str(args.out), **dataclasses.asdict(found)}))
+    else:
+        print(_table(found))
+        print(f"coefficients: {args.out}; use them with `--models fusion --weights fusion={args.out}`")
     return 0
 
 

@@ -8,6 +8,7 @@ With --stage supervised the whole network is trained by cross-entropy instead, t
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import signal
@@ -90,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--validation-samples", type=positive_int, default=64, help="samples of each (default: 64)")
     parser.add_argument("--tensorboard", action="store_true", help="also write event files into --out/tensorboard")
     parser.add_argument("--licence", default="unknown", help="licence of the photos, for the model card")
+    parser.add_argument("--json", action="store_true", help="print the files as JSON on standard output")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -130,6 +132,10 @@ def main(args: argparse.Namespace) -> int:
                         log.warning("stopped and saved; continue with --resume (%s)", training.out)
                     return 128 + (stop.signal or signal.SIGTERM)
         if stages[-1] != "contrast" and processes.first:
-            print(f"trained network: {training.export(stages[-1])}")
-            print(f"model card: {write_card(training, stages[-1], args.licence)}")
+            network = training.export(stages[-1])
+            card = write_card(training, stages[-1], args.licence)
+            if args.json:
+                print(json.dumps({"network": str(network), "card": str(card)}))
+            else:
+                print(f"trained network: {network}\nmodel card: {card}")
     return 0

@@ -783,7 +783,7 @@ def casia(tmp_path):
 
 
 def test_a_network_trained_on_a_set_says_so_and_its_results_on_it_are_marked(
-    photo_folder, casia, recipe_file, tmp_path, caplog, monkeypatch
+    photo_folder, casia, recipe_file, tmp_path, caplog, capsys, monkeypatch
 ):
     out = tmp_path / "out"
     caplog.set_level(logging.INFO)
@@ -794,8 +794,9 @@ def test_a_network_trained_on_a_set_says_so_and_its_results_on_it_are_marked(
     seen = []
     original = PairSamples.pair
     monkeypatch.setattr(PairSamples, "pair", lambda self, index: seen.append(index) or original(self, index))
-    options = ["--photos", str(photo_folder), "--licence", "CC0", "--validation-samples", "4"]
+    options = ["--photos", str(photo_folder), "--licence", "CC0", "--validation-samples", "4", "--json"]
     assert train.main(parser.parse_args(words + options)) == 0
+    assert json.loads(capsys.readouterr().out) == {"network": str(out / "mpc.safetensors"), "card": str(out / "mpc.md")}
     monkeypatch.undo()
     assert "casia2: each pair 40 times per epoch" in caplog.text
     assert set(seen) >= {0, 1, 2}  # of six contrast samples three are pairs, and so on
