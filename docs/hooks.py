@@ -40,16 +40,6 @@ REFERENCE = {  # what `bench list` knows -> title, introduction, column -> key o
         "expected folder layout.",
         {"name": "name", "title": "title", "about": "summary"},
     ),
-    "perturbations": (
-        "Perturbations",
-        "Grids and single perturbations for `--perturbations`.",
-        {"name": "name", "what": "title"},
-    ),
-    "protocols": (
-        "Protocols",
-        "A number never travels without its protocol.",
-        {"name": "name", "version": "version", "title": "title", "description": "description"},
-    ),
 }
 
 
