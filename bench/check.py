@@ -56,6 +56,7 @@ class Verdict:
 
     @property
     def worse(self) -> bool:
+        """Whether the localizer got worse here."""
         return self.outcome == WORSE
 
     @property
@@ -97,6 +98,7 @@ class Comparison:
     min_effect: float
 
     def of(self, outcome: str) -> list[Verdict]:
+        """The verdicts of one outcome."""
         return [v for v in self.verdicts if v.outcome == outcome]
 
     @property

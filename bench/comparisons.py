@@ -26,6 +26,7 @@ class Effect(NamedTuple):
 
     @property
     def n(self) -> int:
+        """How many were compared."""
         return self.wins + self.ties + self.losses
 
 

@@ -51,10 +51,10 @@ class Changes(NamedTuple):
         return np.abs(self.t) > self.critical * (1 + _SLACK)
 
     def detectable(self, power: float) -> np.ndarray:
-        """The true change of each cell that would be found with this probability, (critical + t_power) se, where the
-        noise is what it was here (Cohen, Statistical Power Analysis, 1988).
+        """The true change of each cell that would be found with this probability: (critical + t_power) se.
 
-        The statistic's own spread is that of a noncentral t: Student's quantile times sqrt(1 + critical^2 / (2 df)).
+        The noise is taken to be what it was here (Cohen, Statistical Power Analysis, 1988). The statistic's
+        own spread is that of a noncentral t: Student's quantile times sqrt(1 + critical^2 / (2 df)).
         """
         from scipy.special import stdtrit
 
@@ -65,9 +65,9 @@ class Changes(NamedTuple):
 def paired_changes(
     changes: np.ndarray, *, clusters: np.ndarray, rate: float, swaps: int = SWAPS, seed: int = 0
 ) -> Changes:
-    """Means of the changes with the critical values at which, where nothing changed, the chance that any mean is
-    called a loss is at most `rate`, and the same for a gain.
+    """Means of the changes, and the critical values that keep false alarms at `rate`.
 
+    Where nothing changed, the chance that any mean is called a loss is at most `rate`, and the same for a gain.
     changes: (images, cells), NaN where an image is not compared. clusters: (images,) labels of the source photos.
     Cells of few photos and of many are two families, as a statistic of two photos, which is wild, would hide the
     others; each is tested at half the rate.

@@ -103,8 +103,10 @@ class PublishedNumber:
 
     @property
     def obstacles(self) -> list[str]:
-        """Why no difference may be taken between it and a number measured here with the released weights on the same
-        images; empty where one may."""
+        """Why it cannot be subtracted from a number measured here; empty where it can.
+
+        That number is measured with the released weights on the same images.
+        """
         found = []
         if self.protocol in RULES:
             found.append(RULES[self.protocol])
@@ -168,8 +170,10 @@ def records(numbers: Iterable[PublishedNumber], test_set: str = "", models: Iter
 
 
 def of_test_set(name: str) -> list[PublishedNumber]:
-    """What is published on a test set of this name: a card's, or that of a printed table, however it is spelt
-    ("casia1", "CASIAv1" and "NIST-16" are known); empty where nothing is."""
+    """What is published on a test set of this name; empty where nothing is.
+
+    The name is a card's or that of a printed table, in any spelling ("casia1", "CASIAv1" and "NIST-16" are known).
+    """
     names = {_plain(name)} - {""}
     for card in load_all():
         also = {_plain(card.name), *map(_plain, card.published_as)}

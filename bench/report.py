@@ -25,6 +25,7 @@ def contaminated(about: dict) -> set[tuple[str, str]]:
 
 
 def run_view(folder: Path, store: Store):
+    """A run folder as the report sees it."""
     import reports
 
     about = read_about(folder)

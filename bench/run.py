@@ -224,6 +224,7 @@ def _test_set_record(test_set: TestSet) -> dict:
 
 
 def protocol_record(name: str) -> dict:
+    """What run.json holds of a protocol."""
     protocol = find(name)
     record = {key: getattr(protocol, key) for key in ("name", "version", "title", "description", "headline", "images")}
     return {**record, "metrics": list(protocol.metrics), "set_metrics": list(protocol.set_metrics)}

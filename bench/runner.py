@@ -78,6 +78,7 @@ class Tally:
     localizers: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def add(self, outcome: Outcome) -> None:
+        """Count what a job took."""
         for stage, seconds in outcome.seconds.items():
             self.seconds[stage] += seconds
         for _, model, _, evidence in outcome.cells:
@@ -111,7 +112,11 @@ def run_plan(
     """Measure the missing cells of the plan and commit each job as it arrives; returns where the time went.
 
     Args:
+        plan: what is asked for.
+        store: where it is committed.
         missing: as `Store.missing` gives it.
+        workers: how many measure.
+        backend: of joblib.
         progress: called with localizer -> number of cells of each committed job.
 
     Raises:

@@ -200,11 +200,10 @@ def over_seeds(
     clusters: np.ndarray,
     confidence: float = 0.95,
 ) -> OverSeeds:
-    """Reference - candidate, each (seeds, images) and finite, over the same images; without a candidate, the mean of
-    the reference.
+    """Reference - candidate, each (seeds, images) and finite, over the same images.
 
-    Two sources of chance are crossed: which photos are tested (images of one are not independent: `clusters` holds a
-    label an image) and which seed a network is trained from. The variance of the mean is the sum of
+    Without a candidate it is the mean of the reference. Two sources of chance are crossed: which photos
+    are tested (images of one are not independent: `clusters` holds a label per image) and which seed a network is trained from. The variance of the mean is the sum of
 
         images: G / (G - 1) sum_g (sum of photo g's seed-averaged differences from the mean)^2 / n^2, G photos,
         seeds:  between.value (1 / seeds of the reference + 1 / seeds of the candidate),
@@ -239,8 +238,10 @@ def over_seeds(
 
 
 def detectable(se: float, df: float, *, alpha: float = 0.05, power: float = 0.8) -> float:
-    """The smallest true difference that a two-sided test at level `alpha` finds with probability `power`:
-    (t_{1 - alpha / 2, df} + t_{power, df}) se, t Student's quantiles (Cohen, Statistical Power Analysis, 1988)."""
+    """The smallest true difference that a two-sided test at level `alpha` finds with probability `power`.
+
+    (t_{1 - alpha / 2, df} + t_{power, df}) se, t Student's quantiles (Cohen, Statistical Power Analysis, 1988).
+    """
     from scipy.special import stdtrit
 
     return se * float(stdtrit(df, 1 - alpha / 2) + stdtrit(df, power))

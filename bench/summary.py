@@ -25,8 +25,9 @@ def summarize(
     confidence: float = 0.95,
     resamples: int = 2000,
 ) -> pd.DataFrame:
-    """Mean over images, interval, denominators and rank of every metric: one row a model, test set, perturbation,
-    protocol and metric; conditions without a single result are there too, with n = 0.
+    """Mean over images, interval, denominators and rank of every metric.
+
+    One row per model, test set, perturbation, protocol and metric; conditions without a result are there, with n = 0.
 
     results: the table of `results_table`. cells: one row a cell that was asked for (model, test_set, image, tampered,
     perturbation, level, spec, status "ok", "failed", "not_applicable" or anything else for "not run").

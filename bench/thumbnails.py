@@ -1,5 +1,7 @@
-"""Small pictures of what was measured, for the report's drill-down: photo, ground truth, score map, prediction, and
-what else a localizer says of each pixel."""
+"""Small pictures for the report's drill-down.
+
+Photo, ground truth, score map, prediction, and what else a localizer gives for each pixel.
+"""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ def readiness(card: models.ModelCard) -> str:
 
 
 def row(model: str, file: models.WeightFile) -> dict:
+    """What is known of a weight file and where it belongs."""
     target = file.path
     return {
         "model": model, "file": file.name, "size": file.size, "licence": file.licence, "page": file.page,
@@ -25,7 +26,7 @@ def row(model: str, file: models.WeightFile) -> dict:
 
 
 def state(target: Path, file: models.WeightFile) -> str:
-    """ "absent", "damaged" (size or digest differ from what is known) or "present"."""
+    """Whether a file is "absent", "damaged" (size or digest differ from what is known) or "present"."""
     if not target.exists():
         return "present (converted)" if target.with_name(target.name + CONVERTED).is_file() else "absent"
     if file.size is not None and target.stat().st_size != file.size:

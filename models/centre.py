@@ -22,8 +22,10 @@ from models.image import ForensicImage, ScoreMap
     groups=("controls",),
 )
 class Centre(Localizer):
-    """Scores: 1 in the middle, 0 at the corners, by the distance in units of height and width; no threshold has a
-    meaning."""
+    """Scores: 1 in the middle, 0 at the corners, by the distance in units of height and width.
+
+    No threshold has a meaning.
+    """
 
     def localize(self, image: ForensicImage) -> ScoreMap:
         """Score map of the image's size; defined for every image."""

@@ -57,4 +57,5 @@ class ConvNorm(nn.Sequential):
         self.activation = "relu" if rectified else "none"
 
     def forward(self, x: Tensor) -> Tensor:
+        """Convolution, normalization and activation."""
         return convolve(x, self[0], self[1], self.activation)

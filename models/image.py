@@ -176,7 +176,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def shown(path: os.PathLike | str) -> str:
-    """A path as text that can be printed and stored: bytes that are not UTF-8 are escaped, as in `caf\\xe9`."""
+    r"""A path as text that can be printed and stored: bytes that are not UTF-8 are escaped, as in `caf\xe9`."""
     return os.fspath(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

@@ -110,9 +110,9 @@ def check_size(link: Link, shape: tuple[int, int]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Planes:
-    """A ground truth on its way through geometric steps: uint8 (H, W), interpolated as the image is, cut to whole
-    values only at the end, so that the picture of a mask and the mask stay the same.
+    """A ground truth on its way through geometric steps: uint8 (H, W), interpolated as the image is.
 
+    It is cut to whole values only at the end, so that the picture of a mask and the mask stay the same.
     known: 255 where a pixel can be scored. shares: of each source, with its number, how much of a pixel is its.
     """
 
@@ -122,6 +122,7 @@ class Planes:
 
     @classmethod
     def of(cls, truth: Truth) -> Planes:
+        """The planes of a ground truth before the first step."""
         known = np.ones(truth.shape, bool) if truth.scorable is None else truth.scorable
         numbers = [] if truth.labels is None else np.unique(truth.labels)
         return cls(truth.values, _full(known), tuple((int(n), _full(truth.labels == n)) for n in numbers if n))

@@ -1,6 +1,4 @@
-"""All perturbations and named grids: found in the folder `families`, in the entry points of other packages, in
-grids.toml.
-"""
+"""All perturbations and named grids: of the folder `families`, of other packages' entry points, and of grids.toml."""
 
 from __future__ import annotations
 

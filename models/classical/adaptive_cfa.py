@@ -179,6 +179,7 @@ class MosaicNetwork(nn.Module):
         self.auxiliary = nn.Sequential(self.spatial, self.pixelwise, nn.Conv2d(30, 4, 1), nn.LogSoftmax(1))
 
     def forward(self, x: Tensor, block: int = 32) -> Tensor:
+        """Log-probabilities of the four mosaic phases of each block."""
         features = self.pixelwise(self.spatial(x))
         # mean over the block of each feature at each of the four pixels of the cell: (30, 4, rows, columns)
         cells = F.avg_pool2d(F.pixel_unshuffle(features, 2), block // 2).unflatten(1, (30, 4))[0]

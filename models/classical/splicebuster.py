@@ -183,6 +183,7 @@ def unsaturated(luminance: np.ndarray) -> np.ndarray:
 
 
 def disk(radius: int) -> np.ndarray:
+    """A disk as a structuring element, uint8 (2 radius + 1, 2 radius + 1)."""
     axis = np.arange(-radius, radius + 1)
     return (np.add.outer(axis**2, axis**2) <= radius**2).astype(np.uint8)
 

@@ -24,7 +24,7 @@ def safire_noise(image: ForensicImage, noise_std: float, rng: np.random.Generato
 
 @step("safire_gamma", values="real", low=0.1, high=10, shown=(0.7, 0.85, 1, 1.15, 1.3))
 def safire_gamma(image: ForensicImage, gamma: float, rng: np.random.Generator) -> ForensicImage:
-    """255 (in / 255)^(1 / gamma), truncated: a level under 1 darkens. (The original keeps fractions until it resizes.)
+    """255 (in / 255)^(1 / gamma), truncated: a level under 1 darkens; the original keeps fractions until it resizes.
 
     Level: gamma, the reciprocal of the exponent
     Source: SAFIRE robust_image_aug.py

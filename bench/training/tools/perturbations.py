@@ -1,4 +1,7 @@
-"""docs/perturbations.md, the calibration, and pictures of the levels: python -m bench.training.tools.perturbations [--pictures DIR]"""
+"""Write docs/perturbations.md, the calibration, and pictures of the levels.
+
+python -m bench.training.tools.perturbations [--pictures DIR]
+"""
 
 from __future__ import annotations
 
