@@ -203,7 +203,8 @@ def over_seeds(
     """Reference - candidate, each (seeds, images) and finite, over the same images.
 
     Without a candidate it is the mean of the reference. Two sources of chance are crossed: which photos
-    are tested (images of one are not independent: `clusters` holds a label per image) and which seed a network is trained from. The variance of the mean is the sum of
+    are tested (images of one are not independent: `clusters` holds a label per image) and which seed a network is
+    trained from. The variance of the mean is the sum of
 
         images: G / (G - 1) sum_g (sum of photo g's seed-averaged differences from the mean)^2 / n^2, G photos,
         seeds:  between.value (1 / seeds of the reference + 1 / seeds of the candidate),

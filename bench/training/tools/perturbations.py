@@ -1,6 +1,6 @@
 """Write docs/perturbations.md, the calibration, and pictures of the levels.
 
-python -m bench.training.tools.perturbations [--pictures DIR]
+    python -m bench.training.tools.perturbations [--pictures DIR]
 """
 
 from __future__ import annotations
