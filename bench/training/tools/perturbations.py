@@ -1,5 +1,7 @@
 """Write docs/perturbations.md, the calibration, and pictures of the levels.
 
+Run it with
+
     python -m bench.training.tools.perturbations [--pictures DIR]
 """
 
