@@ -23,6 +23,7 @@ def build(
     name: str,
     weights: str | os.PathLike | Mapping | None = None,
     device: str | torch.device = "cpu",
+    memory_gb: float | None = None,
     **settings,
 ) -> Localizer:
     """A ready localizer.
@@ -30,6 +31,8 @@ def build(
     name: a registered name, `maps:DIR` (precomputed score maps), `onnx:FILE`, `torchscript:FILE`, `exec:FILE.toml` or
         `package.module:Class`.
     weights: checkpoint path or state dict; None takes the registered file from `weights_folder()`.
+    memory_gb: what one photo may take of the device's memory, of a network that sees photos at their own size; None: a
+        share of what is free (`models.memory.budget`). Other localizers ignore it.
 
     Raises UnknownModel, LocalizerError, WeightsMissing, WeightsError, SettingsError for a setting that it does not
     have or weights that it does not take, and whatever its constructor raises.
@@ -45,8 +48,8 @@ def build(
         settings["weights"] = weights
     elif weights is not None:
         raise SettingsError(f"{name} takes no weights")
-    if cls.takes("device"):
-        settings["device"] = device
+    resources = {"device": device, "memory_gb": memory_gb}
+    settings |= {name: value for name, value in resources.items() if cls.takes(name)}
     built = cls(**settings)
     if not isinstance(weights, Mapping):
         _show_licences(cls.card, None if weights is None else Path(weights))

@@ -15,6 +15,9 @@ from pathlib import Path
 from models.card import ModelCard
 from models.image import ForensicImage, ScoreMap
 
+# What a constructor may take besides settings: results do not depend on where the weights lie, nor on the machine.
+RESOURCES = ("weights", "device", "memory_gb")
+
 
 class UnknownModel(ValueError):
     """No localizer of that name; the message suggests the nearest."""
@@ -39,9 +42,9 @@ class WeightsMissing(WeightsError):
 class Localizer(ABC):
     """Base of every localizer. Constructor keywords are its settings, stored under the same attribute names.
 
-    A network also takes `weights` (a path, a state dict, or None for the registered file) and `device` (a
-    `torch.device` or its name), which are not settings, and sets `trained_on` where a checkpoint
-    names its training sets itself; None stands for those of the card.
+    A network also takes `weights` (a path, a state dict, or None for the registered file), `device` (a `torch.device`
+    or its name) and maybe `memory_gb` (what one photo may take), which are not settings, and sets `trained_on` where a
+    checkpoint names its training sets itself; None stands for those of the card.
     """
 
     card: ModelCard
@@ -64,8 +67,8 @@ class Localizer(ABC):
 
     @classmethod
     def setting_names(cls) -> tuple[str, ...]:
-        """Names of the constructor's settings, `weights` and `device` excluded."""
-        return tuple(name for name in _parameters(cls) if name not in ("weights", "device"))
+        """Names of the constructor's settings, without RESOURCES."""
+        return tuple(name for name in _parameters(cls) if name not in RESOURCES)
 
     def identity_parts(self) -> Iterable[bytes | Path] | None:
         """All that a stored result of this localizer depends on: texts and settings as bytes, files as paths.

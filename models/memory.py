@@ -1,11 +1,11 @@
 """How much memory a network may take for one image, and whether the image fits into it as a whole.
 
-Networks that see a photo at its own size need memory in proportion to its pixels. Each of them states what a pass
-over the whole takes (`Cost`, measured) and how it sees a photo that is too large for that (`Tiling`); the decision is
-kept with the result. All other networks of this package see at most 1024 x 1024 pixels at once, whatever the photo:
-they resize it (MPC, MVSS-Net, Mesorch, SparseViT, ForMa, SAFIRE, FOCAL, HiFi-Net's detection weights) or see it in
-tiles of a fixed size (IF-OSN, EITLNet and Noiseprint by their authors' own procedure, IML-ViT, SPAN). What a network of
-another project (`onnx:FILE`, `torchscript:FILE`) needs at a photo's own size is not known here.
+Networks that see a photo at its own size need memory in proportion to its pixels. Each of them has a `MemoryPolicy`:
+what a pass over the whole takes (`Cost`, measured) and in which tiles it sees a photo that is too large for that; the
+decision is kept with the result. All other networks of this package see at most 1024 x 1024 pixels at once, whatever
+the photo: they resize it (MPC, MVSS-Net, Mesorch, SparseViT, ForMa, SAFIRE, FOCAL, HiFi-Net's detection weights) or see
+it in tiles of a fixed size (IF-OSN, EITLNet and Noiseprint by their authors' own procedure, IML-ViT, SPAN). What a
+network of another project (`onnx:FILE`, `torchscript:FILE`) needs at a photo's own size is not known here.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+if TYPE_CHECKING:
+    from models.deep.parts.tiles import Tiling
+
 VARIABLE = "BENCH_MEMORY_GB"
 GB = 1e9
-PUT_TOGETHER = 64  # bytes a pixel: the network's input and the maps that are put together from tiles
+STITCHING_BYTES = 64  # per pixel: the network's input, and the maps that are stitched together from tiles
 SHARE = 0.6  # of the free memory; the rest is for weights, the interpreter, and estimates that are too low
 MEMBERSHIP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
@@ -32,7 +36,11 @@ class MemoryLimitError(RuntimeError):
 
 @dataclass(frozen=True)
 class Cost:
-    """Bytes that one pass adds at its peak, besides the weights: `fixed`, and `per_pixel` for each pixel."""
+    """Bytes that one pass adds at its peak, besides the weights: `fixed`, and `per_pixel` for each pixel.
+
+    Measured with random weights on a CPU of one thread (see `bench.training.tools.network_memory`, which adds up the
+    tensors of any size).
+    """
 
     per_pixel: float
     fixed: float = 0.0
@@ -42,14 +50,58 @@ class Cost:
         return self.fixed + self.per_pixel * height * width
 
     def in_tiles(self, height: int, width: int, side: int) -> float:
-        """Bytes for the same in tiles of at most this side, whose results are put together."""
-        return self.of(min(height, side), min(width, side)) + PUT_TOGETHER * height * width
+        """Bytes for the same in tiles of at most this side, whose results are stitched together."""
+        return self.of(min(height, side), min(width, side)) + STITCHING_BYTES * height * width
+
+
+class Decision(NamedTuple):
+    """How a photo is seen: in these tiles, or as a whole (None).
+
+    extras: what the score map keeps of it. "seen": "whole", or the tiles in words. "whole_gb": estimate for the whole
+    photo; "budget_gb": what it may take.
+    """
+
+    tiling: Tiling | None
+    extras: dict[str, object]
+
+
+@dataclass(frozen=True)
+class MemoryPolicy:
+    """How a network sees photos at their own size.
+
+    cost: of a pass over the whole.
+    tiling: for a photo that does not fit; None where nothing but the whole gives the method's result.
+    """
+
+    cost: Cost
+    tiling: Tiling | None = None
+
+    def decide(self, height: int, width: int, available: float, name: str) -> Decision:
+        """For a photo of this size and `available` bytes, on which alone the decision depends.
+
+        Raises:
+            MemoryLimitError: where they are not enough; `name` is the localizer's, for the message.
+        """
+        whole = needed = self.cost.of(height, width)
+        tiling = words = None
+        if whole > available:
+            tiling, words = self.tiling, "and tiles would not give the same"
+        if tiling is not None:
+            needed, words = self.cost.in_tiles(height, width, tiling.side), f"even in tiles of {tiling.side}"
+        if needed > available:
+            raise MemoryLimitError(
+                f"{name} needs {needed / GB:.3g} GB for {width} x {height} pixels {words}, and {available / GB:.3g} GB "
+                "may be used; free memory, run fewer workers, or set BENCH_MEMORY_GB"
+            )
+        seen = "whole" if tiling is None else str(tiling)
+        return Decision(tiling, {"seen": seen, "whole_gb": round(whole / GB, 2), "budget_gb": round(available / GB, 2)})
 
 
 def budget(device: torch.device, memory_gb: float | None = None) -> float:
     """Bytes that one pass may take: memory_gb, else $BENCH_MEMORY_GB, else SHARE of what is free on the device.
 
-    Raises MemoryLimitError where the number that was given is none, or not above 0.
+    Raises:
+        MemoryLimitError: where what was given is not a number above 0.
     """
     given, origin = (os.environ.get(VARIABLE), VARIABLE) if memory_gb is None else (memory_gb, "memory_gb")
     if given is None:
@@ -71,9 +123,19 @@ def available(device: torch.device) -> float:
     return max(0.0, min([_free_in_system(), *_free_in_groups()]))
 
 
+def share_gb(workers: int, device: torch.device) -> float:
+    """GB for each of `workers` localizers on a device, as `models.build` takes them (`memory_gb`).
+
+    A number in $BENCH_MEMORY_GB is what each worker may take: it is not divided.
+    """
+    return budget(device) / GB if VARIABLE in os.environ else round(budget(device) / workers / GB, 2)
+
+
 @contextlib.contextmanager
 def shared_among(workers: int, device: torch.device) -> Iterator[float]:
-    """Inside, processes and threads that are started plan with one of `workers` equal shares; yields its GB.
+    """Puts the share of workers that are started inside into $BENCH_MEMORY_GB; yields its GB.
+
+    For the runner, until it passes `share_gb` on itself.
 
     A number in $BENCH_MEMORY_GB is what each worker may take: it stays.
     """

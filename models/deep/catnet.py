@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -9,12 +11,12 @@ from torch import Tensor, nn
 
 from models import WeightFile, register
 from models.convolution import ConvNorm
-from models.deep.localizer import NativeSizeLocalizer, NetworkLocalizer
 from models.deep.parts.dct_volume import dct_volume, luma_coefficients, with_jpeg
 from models.deep.parts.hrnet import ENLARGE, HRNet, basic_blocks, pass_on, stage, transition
 from models.deep.parts.tiles import Tiling, patchwise
 from models.image import ForensicImage, ScoreMap
-from models.memory import GB, Cost
+from models.memory import GB, Cost, MemoryPolicy
+from models.network import NetworkLocalizer, to_array
 
 RGB_WIDTHS = (48, 96, 192, 384)
 DCT_WIDTHS = (96, 192, 384)  # at strides 8, 16, 32
@@ -22,29 +24,42 @@ FUSED_WIDTHS = (24, 48, 96, 192)
 VOLUME_PLANES = 21
 BLOCKS = 4
 DILATION = 8
-PATCH_SIDE = 1024  # of the parts in which the DCT volume passes its widest layer, whose map takes 64 values a pixel
+PATCH_SIDE = 1024  # of the parts in which the DCT volume passes its widest layer, whose map takes 64 values per pixel
 enlarge = ENLARGE["bilinear"]
 
 
 class CATNet(HRNet):
-    """HRNet-W48 on the pixels; a stream on the DCT volume that joins it at stride 8; a last stage on both."""
+    """HRNet-W48 on the pixels; a stream on the DCT volume that joins it at stride 8; a last stage on both.
 
-    def __init__(self):
-        super().__init__(RGB_WIDTHS, modules=(1, 4, 3), blocks=BLOCKS)
+    blocks: residual blocks of every branch in a module.
+    """
+
+    def __init__(
+        self,
+        rgb_widths: Sequence[int] = RGB_WIDTHS,
+        dct_widths: Sequence[int] = DCT_WIDTHS,
+        fused_widths: Sequence[int] = FUSED_WIDTHS,
+        blocks: int = BLOCKS,
+    ):
+        super().__init__(rgb_widths, modules=(1, 4, 3), blocks=blocks)
         self.dc_layer0_dil = ConvNorm(VOLUME_PLANES, 64, 3, dilation=DILATION, bias=True)
         self.dc_layer1_tail = ConvNorm(64, 4, 1)
-        self.dc_layer2 = basic_blocks(2 * 4 * 64, DCT_WIDTHS[0], BLOCKS)
-        self.dc_transition2 = transition(DCT_WIDTHS[:1], DCT_WIDTHS[:2])
-        self.dc_stage3 = stage(DCT_WIDTHS[:2], 3, BLOCKS, "bilinear")
-        self.dc_transition3 = transition(DCT_WIDTHS[:2], DCT_WIDTHS)
-        self.dc_stage4 = stage(DCT_WIDTHS, 2, BLOCKS, "bilinear")
-        joined = [rgb + dct for rgb, dct in zip(RGB_WIDTHS, (0, *DCT_WIDTHS), strict=True)]
-        self.transition4 = transition(joined, FUSED_WIDTHS)
-        self.stage5 = stage(FUSED_WIDTHS, 1, BLOCKS, "bilinear")
-        channels = sum(FUSED_WIDTHS)
+        self.dc_layer2 = basic_blocks(2 * 4 * 64, dct_widths[0], blocks)
+        self.dc_transition2 = transition(dct_widths[:1], dct_widths[:2])
+        self.dc_stage3 = stage(dct_widths[:2], 3, blocks, "bilinear")
+        self.dc_transition3 = transition(dct_widths[:2], dct_widths)
+        self.dc_stage4 = stage(dct_widths, 2, blocks, "bilinear")
+        joined = [rgb + dct for rgb, dct in zip(rgb_widths, (0, *dct_widths), strict=True)]
+        self.transition4 = transition(joined, fused_widths)
+        self.stage5 = stage(fused_widths, 1, blocks, "bilinear")
+        channels = sum(fused_widths)
         self.last_layer = nn.Sequential(
             nn.Conv2d(channels, channels, 1), nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, 2, 1)
         )
+
+    @classmethod
+    def tiny(cls) -> CATNet:
+        return cls((4, 6, 8, 10), (6, 8, 10), (2, 4, 6, 8), blocks=1)
 
     def forward(self, rgb: Tensor, volume: Tensor, table: Tensor) -> Tensor:
         """Logits (B, 2, H/4, W/4) of authentic and forged.
@@ -113,7 +128,7 @@ def volumes(made: Tensor) -> tuple[Tensor, Tensor]:
         ),
     ),
 )
-class CATNetV2(NativeSizeLocalizer, NetworkLocalizer):
+class CATNetV2(NetworkLocalizer):
     """Probability of forgery; the logits are enlarged from a quarter of the size as in the authors' validation.
 
     An image without JPEG bytes is first saved at quality 100, 4:4:4, as the authors do; `resaved` in the extras
@@ -124,19 +139,18 @@ class CATNetV2(NativeSizeLocalizer, NetworkLocalizer):
     """
 
     make_network = CATNet
-    cost = Cost(per_pixel=470, fixed=0.3 * GB)
-    tiling = Tiling(1280, 128)
+    memory = MemoryPolicy(Cost(per_pixel=470, fixed=0.3 * GB), Tiling(1280, 128))
 
-    def localize(self, image: ForensicImage) -> ScoreMap:
-        height, width = image.shape
-        made, table = (x.to(self._device) for x in planes(with_jpeg(image)))
-        tiling, extras = self.decide(*made.shape[2:])
+    def preprocess(self, image: ForensicImage) -> tuple[Tensor, Tensor]:
+        return planes(with_jpeg(image))
 
+    def forward(self, made: Tensor, table: Tensor, tiling: Tiling | None = None) -> Tensor:
         def logits(part: Tensor) -> Tensor:
             return enlarge(self.network(*volumes(part), table), part.shape[2:])
 
-        with torch.inference_mode():
-            found = logits(made) if tiling is None else tiling.apply(logits, made)
-            forged = F.softmax(found, 1)[0, 1, :height, :width]
-        extras |= {"resaved": image.jpeg is None}
-        return ScoreMap(np.ascontiguousarray(forged.float().cpu().numpy()), "probability", extras=extras)
+        return logits(made) if tiling is None else tiling.apply(logits, made)
+
+    def postprocess(self, output: Tensor, image: ForensicImage) -> ScoreMap:
+        height, width = image.shape
+        forged = to_array(F.softmax(output, 1)[0, 1, :height, :width])
+        return ScoreMap(forged, "probability", extras={"resaved": image.jpeg is None})

@@ -10,26 +10,17 @@ from PIL import Image
 from torch import Tensor, nn
 
 from models import WeightFile, register
-from models.deep.localizer import NetworkLocalizer
-from models.deep.parts.mit import (
-    WIDTHS,
-    ConvNorm,
-    SegFormerHead,
-    blocks,
-    output_norm,
-    patch_embed,
-    reorder,
-    transform,
-)
+from models.deep.parts.mit import B2, ConvNorm, SegFormerHead, Variant, reorder, transform
 from models.deep.parts.srm import over_channels
-from models.deep.parts.tiles import merge, tiles
+from models.deep.parts.tiles import distinct_tiles, merge_distinct
 from models.image import ForensicImage, ScoreMap
+from models.network import NetworkLocalizer, to_array
 
 EMBEDDING = 768
 TILE = 512
 GREY = 128  # around a tile that is not square
-MEAN = np.array([123.675, 116.28, 103.53], np.float32)
-STD = np.array([58.395, 57.12, 57.375], np.float32)
+MEAN = [[[123.675]], [[116.28]], [[103.53]]]
+STD = [[[58.395]], [[57.12]], [[57.375]]]
 LICENCE = "MIT (code), NVIDIA Source Code License, non-commercial (its SegFormer part), not stated (weights)"
 
 
@@ -106,16 +97,16 @@ class CoordAtt(nn.Module):
 class Branch(nn.Module):
     """Mix Transformer B2 with bottleneck attention after its third stage, to which the fourth one listens too."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, variant: Variant):
         super().__init__()
         for stage in range(4):
-            setattr(self, f"patch_embed{stage + 1}", patch_embed(stage, channels))
-            layers = blocks(stage, gelu="tanh")
+            setattr(self, f"patch_embed{stage + 1}", variant.patch_embed(stage, channels))
+            layers = variant.blocks(stage, gelu="tanh")
             for layer in layers:
                 reorder(layer.attn, ("kv", "proj"))
             setattr(self, f"block{stage + 1}", layers)
-            setattr(self, f"norm{stage + 1}", output_norm(stage))
-        self.bam3 = BAM(WIDTHS[2])
+            setattr(self, f"norm{stage + 1}", variant.output_norm(stage))
+        self.bam3 = BAM(variant.widths[2])
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Maps at strides 4, 8, 16 and 32."""
@@ -142,17 +133,25 @@ class Residuals(nn.Module):
 
 
 class EITLNet(nn.Module):
-    """Width of an input from its height up to twice that, both from 32 on."""
+    """Width of an input from its height up to twice that, both from 32 on.
 
-    def __init__(self):
+    tile: side of the squares in which the localizer shows it a photo.
+    """
+
+    def __init__(self, variant: Variant = B2, embedding: int = EMBEDDING, tile: int = TILE):
         super().__init__()
-        self.backbone = Branch(3)
-        self.backbone_3 = Branch(9)
+        self.tile = tile
+        self.backbone = Branch(3, variant)
+        self.backbone_3 = Branch(9, variant)
         self.hpf_conv = Residuals()
         for stage in (4, 3, 2, 1):
-            setattr(self, f"caf{stage}", CoordAtt(WIDTHS[stage - 1]))
-        fuse = ConvNorm(4 * EMBEDDING, EMBEDDING, eps=1e-3)
-        self.decode_head = SegFormerHead(tuple(2 * width for width in WIDTHS), EMBEDDING, 2, fuse)
+            setattr(self, f"caf{stage}", CoordAtt(variant.widths[stage - 1]))
+        fuse = ConvNorm(4 * embedding, embedding, eps=1e-3)
+        self.decode_head = SegFormerHead(tuple(2 * width for width in variant.widths), embedding, 2, fuse)
+
+    @classmethod
+    def tiny(cls) -> EITLNet:
+        return cls(Variant(widths=(4, 8, 20, 16), depths=(1, 1, 1, 1), heads=(1, 2, 5, 8)), embedding=8, tile=64)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, 2, H, W) of authentic and forged. x: (B, 3, H, W), see `network_input`."""
@@ -161,21 +160,25 @@ class EITLNet(nn.Module):
         return F.interpolate(self.decode_head(features), x.shape[2:], mode="bilinear", align_corners=True)
 
 
-def network_input(rgb: np.ndarray) -> Tensor:
-    """Float32 (1, 3, H, W) of uint8 (H, W, 3), ImageNet's mean and standard deviation taken out."""
-    return torch.from_numpy((rgb.astype(np.float32) - MEAN) / STD).permute(2, 0, 1)[None]
+def network_input(rgb: Tensor) -> Tensor:
+    """Float32 of uint8 (B, 3, H, W), ImageNet's mean and standard deviation taken out."""
+    return (rgb.float() - rgb.new_tensor(MEAN, dtype=torch.float32)) / rgb.new_tensor(STD, dtype=torch.float32)
 
 
-def letterboxed(rgb: np.ndarray) -> tuple[np.ndarray, tuple[slice, slice]]:
-    """The image as large as it fits into 512 x 512 (bicubic), in the middle of grey; and where it lies."""
-    height, width = rgb.shape[:2]
-    scale = min(TILE / width, TILE / height)
+def letterbox_area(height: int, width: int, side: int) -> tuple[slice, slice]:
+    """Rows and columns that an image takes in the middle of a square into which it just fits."""
+    scale = min(side / width, side / height)
     inner_width, inner_height = int(width * scale), int(height * scale)
-    top, left = (TILE - inner_height) // 2, (TILE - inner_width) // 2
-    place = slice(top, top + inner_height), slice(left, left + inner_width)
-    square = np.full((TILE, TILE, 3), GREY, np.uint8)
-    square[place] = Image.fromarray(rgb).resize((inner_width, inner_height), Image.Resampling.BICUBIC)
-    return square, place
+    top, left = (side - inner_height) // 2, (side - inner_width) // 2
+    return slice(top, top + inner_height), slice(left, left + inner_width)
+
+
+def letterboxed(rgb: np.ndarray, side: int) -> np.ndarray:
+    """uint8 (side, side, 3): the image resized (bicubic) to its `letterbox_area`, in the middle of grey."""
+    square = np.full((side, side, 3), GREY, np.uint8)
+    inside = square[letterbox_area(*rgb.shape[:2], side)]
+    inside[:] = Image.fromarray(rgb).resize(inside.shape[1::-1], Image.Resampling.BICUBIC)
+    return square
 
 
 @register(
@@ -203,19 +206,19 @@ class EITLNetLocalizer(NetworkLocalizer):
 
     make_network = EITLNet
 
-    def localize(self, image: ForensicImage) -> ScoreMap:
-        places = tiles(*image.shape, TILE)
-        predicted = {}  # a tile that comes twice is predicted once
-        for rows, columns in places:
-            corner = rows.start, columns.start
-            if corner not in predicted:
-                predicted[corner] = self._predict(image.rgb[rows, columns])
-        values = merge([predicted[rows.start, columns.start] for rows, columns in places], *image.shape, TILE)
-        return ScoreMap(values, "probability", extras={"tiles": len(predicted)})
+    def preprocess(self, image: ForensicImage) -> Tensor:
+        side = self.network.tile
+        squares = [letterboxed(image.rgb[tile], side) for tile in distinct_tiles(*image.shape, side)]
+        return torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
 
-    def _predict(self, rgb: np.ndarray) -> np.ndarray:
-        square, place = letterboxed(rgb)
-        with torch.inference_mode():
-            logits = self.network(network_input(square).to(self._device))
-            forged = logits.softmax(1)[0, 1].cpu().numpy()
-        return cv2.resize(forged[place], rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    def forward(self, squares: Tensor, tiling: None = None) -> list[Tensor]:
+        return [self.network(network_input(square.contiguous())) for square in squares.split(1)]
+
+    def postprocess(self, output: list[Tensor], image: ForensicImage) -> ScoreMap:
+        side, predicted = self.network.tile, []
+        for logits, tile in zip(output, distinct_tiles(*image.shape, side), strict=True):
+            height, width = image.rgb[tile].shape[:2]
+            forged = to_array(logits.softmax(1)[0, 1])[letterbox_area(height, width, side)]
+            predicted.append(cv2.resize(forged, (width, height), interpolation=cv2.INTER_LINEAR))
+        values = merge_distinct(predicted, *image.shape, side)
+        return ScoreMap(values, "probability", extras={"tiles": len(predicted)})

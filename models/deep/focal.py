@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from models import WeightFile, register
 from models.deep.composite import CompositeLocalizer
-from models.deep.localizer import NetworkLocalizer
 from models.deep.parts.hrnet import HRNet
-from models.deep.parts.sam import ImageEncoder, MaskDecoder, PromptEncoder
+from models.deep.parts.sam import ImageEncoder, MaskDecoder, PromptEncoder, Sizes
 from models.image import ForensicImage, ScoreMap
+from models.network import NetworkLocalizer, square_tensor
 
 INPUT_SIZE = 1024
 WIDTHS = (32, 64, 128, 256)
-TRANSFORMER = {"width": 1024, "depth": 24, "heads": 16, "whole": (5, 11, 17, 23)}
+VIT_L = Sizes(width=1024, depth=24, heads=16, whole=(5, 11, 17, 23))
 UNUSED_OUTPUTS = 17  # of the pose estimation network that the backbone was taken from
 # Those of torch_kmeans 0.2.0, which the authors use, and its default seed.
 RESTARTS, ROUNDS, TOLERANCE, SEED = 8, 100, 1e-4, 123
@@ -28,20 +28,28 @@ RESTARTS, ROUNDS, TOLERANCE, SEED = 8, 100, 1e-4, 123
 class PoseHRNet(HRNet):
     """HRNet-W32 as released for pose estimation; yields its finest branch (B, 32, H/4, W/4)."""
 
-    def __init__(self):
-        super().__init__(WIDTHS, modules=(1, 4, 3), blocks=4, enlarge="nearest", outputs=1)
-        self.final_layer = nn.Conv2d(WIDTHS[0], UNUSED_OUTPUTS, 1)
+    def __init__(self, widths: tuple[int, ...]):
+        super().__init__(widths, modules=(1, 4, 3), blocks=4, enlarge="nearest", outputs=1)
+        self.final_layer = nn.Conv2d(widths[0], UNUSED_OUTPUTS, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x)[0]
 
 
 class FOCALHRNet(nn.Module):
-    """Features (B, 32, H/4, W/4) of (B, 3, H, W) in 0..1."""
+    """Features (B, 32, H/4, W/4) of (B, 3, H, W) in 0..1.
 
-    def __init__(self):
+    input_size: of the squares that the localizer resizes photos to.
+    """
+
+    def __init__(self, widths: tuple[int, ...] = WIDTHS, input_size: int = INPUT_SIZE):
         super().__init__()
-        self.net = PoseHRNet()
+        self.input_size = input_size
+        self.net = PoseHRNet(widths)
+
+    @classmethod
+    def tiny(cls) -> FOCALHRNet:
+        return cls((4, 6, 8, 10), input_size=64)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
@@ -50,11 +58,11 @@ class FOCALHRNet(nn.Module):
 class SAM(nn.Module):
     """Segment Anything with the large transformer. The prompts and the mask decoder are in the checkpoint only."""
 
-    def __init__(self):
+    def __init__(self, sizes: Sizes):
         super().__init__()
-        self.image_encoder = ImageEncoder(**TRANSFORMER)
-        self.prompt_encoder = PromptEncoder()
-        self.mask_decoder = MaskDecoder()
+        self.image_encoder = ImageEncoder(sizes)
+        self.prompt_encoder = PromptEncoder(sizes)
+        self.mask_decoder = MaskDecoder(sizes)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.image_encoder(x)
@@ -63,9 +71,15 @@ class SAM(nn.Module):
 class FOCALViT(nn.Module):
     """Features (B, 256, 64, 64) of (B, 3, 1024, 1024) in 0..1."""
 
-    def __init__(self):
+    def __init__(self, sizes: Sizes = VIT_L):
         super().__init__()
-        self.net = SAM()
+        self.input_size = sizes.input_size
+        self.net = SAM(sizes)
+
+    @classmethod
+    def tiny(cls) -> FOCALViT:
+        sizes = Sizes(width=16, depth=2, heads=2, whole=(1,), input_size=64, window=3, channels=8, decoder_hidden=8)
+        return cls(sizes)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
@@ -74,10 +88,15 @@ class FOCALViT(nn.Module):
 class FOCAL(nn.Module):
     """Both extractors; children in the order of the authors' files."""
 
-    def __init__(self):
+    def __init__(self, vit: FOCALViT | None = None, hrnet: FOCALHRNet | None = None):
         super().__init__()
-        self.vit = FOCALViT()
-        self.hrnet = FOCALHRNet()
+        self.vit = vit or FOCALViT()
+        self.hrnet = hrnet or FOCALHRNet()
+        self.input_size = self.vit.input_size
+
+    @classmethod
+    def tiny(cls) -> FOCAL:
+        return cls(FOCALViT.tiny(), FOCALHRNet.tiny())
 
     def forward(self, x: Tensor) -> Tensor:
         """Embeddings of both, one after the other (B, 288, 64, 64); those of HRNet are picked, not averaged."""
@@ -135,12 +154,6 @@ def forged_mask(labels: np.ndarray, height: int, width: int) -> np.ndarray:
     return enlarged > 127
 
 
-def network_input(rgb: np.ndarray) -> Tensor:
-    """Float32 (1, 3, 1024, 1024) in 0..1; bilinear in 8 bits, aspect ratio not kept."""
-    square = cv2.resize(rgb, (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_LINEAR)
-    return torch.from_numpy((square / 255.0).astype(np.float32)).permute(2, 0, 1)[None]
-
-
 def clustered(embedded: Tensor, image: ForensicImage) -> ScoreMap:
     """The map of one image from its embedding (1, C, H', W'): 1 in the smaller cluster, else 0."""
     height, width = embedded.shape[2:]
@@ -166,9 +179,11 @@ _VIT_FILE = WeightFile("FOCAL_ViT_weights.pth", _PAGE, "not stated")
 class FOCALLocalizer(NetworkLocalizer):
     """The smaller of two clusters of pixel embeddings, as in the authors' test: a mask without degrees."""
 
-    def localize(self, image: ForensicImage) -> ScoreMap:
-        with torch.inference_mode():
-            return clustered(embedding(self.network(network_input(image.rgb).to(self._device))), image)
+    def preprocess(self, image: ForensicImage) -> Tensor:
+        return square_tensor(image.rgb, self.network.input_size)
+
+    def postprocess(self, output: Tensor, image: ForensicImage) -> ScoreMap:
+        return clustered(embedding(output), image)
 
 
 @register(
@@ -209,6 +224,8 @@ class FOCALBothLocalizer(CompositeLocalizer):
 
     make_network = FOCAL
 
-    def localize(self, image: ForensicImage) -> ScoreMap:
-        with torch.inference_mode():
-            return clustered(self.network(network_input(image.rgb).to(self._device)), image)
+    def preprocess(self, image: ForensicImage) -> Tensor:
+        return square_tensor(image.rgb, self.network.input_size)
+
+    def postprocess(self, output: Tensor, image: ForensicImage) -> ScoreMap:
+        return clustered(output, image)

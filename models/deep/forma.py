@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import cv2
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -10,11 +11,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from models import WeightFile, register
-from models.deep.localizer import NetworkLocalizer
+from models.deep.parts import dncnn
 from models.deep.parts.mit import ConvNorm, Projection, enlarge
 from models.deep.parts.modalities import ModalitiesExtractor, ModalMixer
 from models.deep.parts.vmamba import VMamba
 from models.image import ForensicImage, ScoreMap
+from models.network import NetworkLocalizer, square_tensor, to_array
 
 INPUT_SIZE = 512
 WIDTHS = (96, 192, 384, 768)
@@ -27,14 +29,14 @@ class PixelShuffleHead(nn.Module):
     """Four maps and a noise view at a quarter of the size to logits (B, 2, H/4, W/4); coarse maps are enlarged by
     laying channels out in space."""
 
-    def __init__(self):
+    def __init__(self, widths: Sequence[int], embedding: int):
         super().__init__()
         for level in (4, 3, 2, 1):
-            enlarged = EMBEDDING * 4 ** (level - 1)
-            setattr(self, f"linear_c{level}", Projection(WIDTHS[level - 1], enlarged))
+            enlarged = embedding * 4 ** (level - 1)
+            setattr(self, f"linear_c{level}", Projection(widths[level - 1], enlarged))
         self.conv_modals = nn.Conv2d(3, MODAL_WIDTH, 1)
-        self.linear_fuse = ConvNorm(4 * EMBEDDING + MODAL_WIDTH, EMBEDDING, eps=1e-3)
-        self.linear_pred = nn.Conv2d(EMBEDDING, 2, 1)
+        self.linear_fuse = ConvNorm(4 * embedding + MODAL_WIDTH, embedding, eps=1e-3)
+        self.linear_pred = nn.Conv2d(embedding, 2, 1)
 
     def forward(self, features: list[Tensor], view: Tensor) -> Tensor:
         projected = [getattr(self, f"linear_c{level}")(features[level - 1]) for level in (4, 3, 2, 1)]
@@ -43,14 +45,26 @@ class PixelShuffleHead(nn.Module):
 
 
 class ForMa(nn.Module):
-    """Height and width multiples of 32."""
+    """Height and width multiples of 32. input_size: of the squares that the localizer resizes photos to."""
 
-    def __init__(self):
+    def __init__(
+        self,
+        widths: Sequence[int] = WIDTHS,
+        depths: Sequence[int] = DEPTHS,
+        embedding: int = EMBEDDING,
+        noise_width: int = dncnn.WIDTH,
+        input_size: int = INPUT_SIZE,
+    ):
         super().__init__()
-        self.backbone = VMamba(WIDTHS, DEPTHS)
-        self.decode = PixelShuffleHead()
+        self.input_size = input_size
+        self.backbone = VMamba(widths, depths)
+        self.decode = PixelShuffleHead(widths, embedding)
         self.modalmixer = ModalMixer()
-        self.modal_extractor = ModalitiesExtractor()
+        self.modal_extractor = ModalitiesExtractor(noise_width)
+
+    @classmethod
+    def tiny(cls) -> ForMa:
+        return cls((4, 6, 8, 10), (1, 1, 1, 1), embedding=4, noise_width=4, input_size=64)
 
     def forward(self, rgb: Tensor) -> Tensor:
         """Logits (B, 2, H/4, W/4) of authentic and forged. rgb: (B, 3, H, W) in 0..1."""
@@ -82,11 +96,10 @@ class ForMaLocalizer(NetworkLocalizer):
 
     make_network = ForMa
 
-    def localize(self, image: ForensicImage) -> ScoreMap:
+    def preprocess(self, image: ForensicImage) -> Tensor:
+        return square_tensor(image.rgb, self.network.input_size)
+
+    def postprocess(self, output: Tensor, image: ForensicImage) -> ScoreMap:
+        forged = Image.fromarray(to_array(output.softmax(1)[0, 1]))
         height, width = image.shape
-        square = cv2.resize(image.rgb, (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_LINEAR)
-        x = torch.from_numpy((square / 255).astype(np.float32)).permute(2, 0, 1)[None].to(self._device)
-        with torch.inference_mode():
-            forged = self.network(x).softmax(1)[0, 1].cpu().numpy()
-        at_size = Image.fromarray(forged).resize((width, height), Image.Resampling.NEAREST)
-        return ScoreMap(np.array(at_size), "probability")
+        return ScoreMap(np.array(forged.resize((width, height), Image.Resampling.NEAREST)), "probability")

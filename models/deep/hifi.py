@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,15 +12,15 @@ from PIL import Image
 from torch import Tensor, nn
 
 from models import WeightFile, register
-from models.convolution import ConvNorm, convolve
+from models.convolution import ConvNorm, at_least_float32, convolve
 from models.deep.composite import CompositeLocalizer
-from models.deep.localizer import NativeSizeLocalizer
 from models.deep.parts.hrnet import ENLARGE, STEM_CHANNELS, HRNet, head_features, in_strips
 from models.deep.parts.nonlocal_attention import NonLocal
 from models.deep.parts.resample import centre_aligned, resampled
 from models.deep.parts.tiles import Piece, Place, Tiling
 from models.image import ForensicImage, NotApplicable, ScoreMap
-from models.memory import GB, Cost
+from models.memory import GB, Cost, MemoryPolicy
+from models.network import to_array, to_tensor
 
 WIDTHS = (18, 36, 72, 144)
 SCALES = (2, 4, 8)  # of the Laplacian differences
@@ -41,8 +42,8 @@ resize = ENLARGE["corners"]
 class FrequencyHRNet(HRNet):
     """HRNet at full resolution whose four branches all start after stage 1, with a second stem on Laplacians."""
 
-    def __init__(self):
-        super().__init__(WIDTHS, modules=(1, 1, 1), blocks=2, branches=(4, 4, 4), stem_stride=1, enlarge="corners")
+    def __init__(self, widths: Sequence[int]):
+        super().__init__(widths, modules=(1, 1, 1), blocks=2, branches=(4, 4, 4), stem_stride=1, enlarge="corners")
 
     def _add_stem(self, stride: int) -> None:
         super()._add_stem(stride)
@@ -83,7 +84,7 @@ class LaplacianPyramid(nn.Module):
 
 
 def _reduced(place: Place, scale: int) -> Place:
-    """Where a tile lies in the map that is smoothed without padding, which takes a pixel at each border, and reduced.
+    """Where a tile lies in the map that is smoothed without padding, which takes a pixel at each side, and reduced.
 
     It may end before the tile does, by less than its margin.
     """
@@ -96,7 +97,7 @@ def _reduced(place: Place, scale: int) -> Place:
 
 
 class Smoothing(nn.Module):
-    """A fixed 3 x 3 kernel a channel, without padding; the checkpoints hold Gaussians."""
+    """A fixed 3 x 3 kernel per channel, without padding; the checkpoints hold Gaussians."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -120,13 +121,13 @@ class Prediction(NamedTuple):
 class Head(nn.Module):
     """What both published heads share: from (features at the sides 256, 128, 64, 32) and the image, a Prediction."""
 
-    def _add_classifiers(self, finest: int) -> None:
+    def _add_classifiers(self, finest: int, widths: Sequence[int], metric_width: int) -> None:
         """finest: channels of the finest features, to which one from the masked image is added."""
-        coarser = sum(WIDTHS[1:])
-        self.branch_cls_level_1 = Classifier(coarser + finest + 1, len(PARENTS[1]))
-        self.branch_cls_level_2 = Classifier(coarser, len(PARENTS[2]))
-        self.branch_cls_level_3 = Classifier(sum(WIDTHS[2:]), len(PARENTS[3]))
-        self.branch_cls_level_4 = Classifier(WIDTHS[3], max(PARENTS[3]) + 1)
+        coarser = sum(widths[1:])
+        self.branch_cls_level_1 = Classifier(coarser + finest + 1, metric_width, len(PARENTS[1]))
+        self.branch_cls_level_2 = Classifier(coarser, metric_width, len(PARENTS[2]))
+        self.branch_cls_level_3 = Classifier(sum(widths[2:]), metric_width, len(PARENTS[3]))
+        self.branch_cls_level_4 = Classifier(widths[3], metric_width, max(PARENTS[3]) + 1)
 
     def _predict(self, pyramid: list[Tensor], image: Tensor) -> Prediction:
         metric, mask, seen = self.getmask(pyramid[0], image)
@@ -150,10 +151,10 @@ def positive_softmax(logits: Tensor) -> Tensor:
 class DetectionHead(Head):
     """The head of the detection and localization weights; the mask comes straight from the finest features."""
 
-    def __init__(self):
+    def __init__(self, widths: Sequence[int], metric_width: int):
         super().__init__()
-        self.getmask = MaskAttention(WIDTHS[0], FOLD)
-        self._add_classifiers(WIDTHS[0])
+        self.getmask = MaskAttention(widths[0], FOLD)
+        self._add_classifiers(widths[0], widths, metric_width)
 
     def forward(self, features: list[Tensor], image: Tensor) -> Prediction:
         return self._predict(features, image)
@@ -162,24 +163,25 @@ class DetectionHead(Head):
 class LocalizationHead(Head):
     """The head of the localization-only weights; the mask comes from a feature pyramid. It takes any image size."""
 
-    def __init__(self):
+    def __init__(self, widths: Sequence[int], metric_width: int, pyramid_width: int, input_size: int):
         super().__init__()
-        self.getmask = PyramidMaskAttention(PYRAMID_WIDTH, FOLD)
-        self.FPN_LOC = FeaturePyramid(PYRAMID_WIDTH)
-        self._add_classifiers(PYRAMID_WIDTH)
+        self.input_size = input_size
+        self.getmask = PyramidMaskAttention(pyramid_width, FOLD, metric_width)
+        self.FPN_LOC = FeaturePyramid(widths, pyramid_width)
+        self._add_classifiers(pyramid_width, widths, metric_width)
 
     def forward(self, features: list[Tensor], image: Tensor) -> Prediction:
-        image = resize(image, (INPUT_SIZE, INPUT_SIZE))
+        image = resize(image, (self.input_size, self.input_size))
         return self._predict([self.FPN_LOC(features), *features[1:]], image)
 
 
 class FeaturePyramid(nn.Module):
     """From coarse to fine: each scale is brought to `channels`, added to the coarser ones, mixed and enlarged."""
 
-    def __init__(self, channels: int):
+    def __init__(self, widths: Sequence[int], channels: int):
         super().__init__()
         for level in (4, 3, 2, 1):
-            first = nn.Conv2d(WIDTHS[level - 1], channels, 1)
+            first = nn.Conv2d(widths[level - 1], channels, 1)
             setattr(self, f"smooth_s{level}", nn.Sequential(first, nn.Conv2d(channels, channels, 3, padding=1)))
         for level in (1, 2, 3, 4):
             setattr(self, f"fpn{level}", ConvNorm(channels, channels, 3))
@@ -197,18 +199,18 @@ class FeaturePyramid(nn.Module):
 class MaskAttention(NonLocal):
     """Metric features, the mask they give, and a summary of the image where the mask is high."""
 
-    def __init__(self, channels: int, fold: int):
+    def __init__(self, channels: int, fold: int, metric_width: int = METRIC_WIDTH):
         super().__init__(channels, fold)
-        self._add_mask(channels)
+        self._add_mask(channels, metric_width)
         self.Pconv_1 = PartialConv(3, 3)
         self.Pconv_2 = PartialConv(3, 3)
         self.Pconv_3 = PartialConv(3, 1)
 
-    def _add_mask(self, channels: int) -> None:
+    def _add_mask(self, channels: int, metric_width: int) -> None:
         self.getmask = nn.Sequential(nn.Conv2d(channels, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 1, 3, padding=1))
 
     def _metric_and_mask(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return x, self.getmask(x).sigmoid()
+        return x, at_least_float32(self.getmask(x)).sigmoid()
 
     def forward(self, x: Tensor, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Metric features (B, 18, H, W), mask (B, H, W) in 0..1, and (B, 1, about H/8, about W/8)."""
@@ -223,13 +225,13 @@ class MaskAttention(NonLocal):
 class PyramidMaskAttention(MaskAttention):
     """The same with metric features of their own between 0 and 1."""
 
-    def _add_mask(self, channels: int) -> None:
-        self.conv_1 = nn.Conv2d(channels, METRIC_WIDTH, 3, padding=1)
-        self.conv_2 = nn.Conv2d(METRIC_WIDTH, 1, 3, padding=1)
+    def _add_mask(self, channels: int, metric_width: int) -> None:
+        self.conv_1 = nn.Conv2d(channels, metric_width, 3, padding=1)
+        self.conv_2 = nn.Conv2d(metric_width, 1, 3, padding=1)
 
     def _metric_and_mask(self, x: Tensor) -> tuple[Tensor, Tensor]:
         metric = self.conv_1(x)
-        return metric.sigmoid(), self.conv_2(metric.relu()).sigmoid()
+        return metric.sigmoid(), at_least_float32(self.conv_2(metric.relu())).sigmoid()
 
 
 class PartialConv(nn.Module):
@@ -254,12 +256,12 @@ class PartialConv(nn.Module):
 class Classifier(nn.Module):
     """Logits (B, classes) from the mean of convolved features."""
 
-    def __init__(self, channels: int, classes: int):
+    def __init__(self, channels: int, width: int, classes: int):
         super().__init__()
-        self.fc = nn.Linear(METRIC_WIDTH, classes)
-        self.bn = nn.BatchNorm1d(METRIC_WIDTH)
+        self.fc = nn.Linear(width, classes)
+        self.bn = nn.BatchNorm1d(width)
         self.branch_cls = nn.Sequential(
-            nn.Conv2d(channels, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, METRIC_WIDTH, 3, padding=1), nn.ReLU()
+            nn.Conv2d(channels, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, width, 3, padding=1), nn.ReLU()
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -269,9 +271,9 @@ class Classifier(nn.Module):
 class Sphere(nn.Module):
     """Where authentic pixels lie: a centre and the largest distance from it seen in training."""
 
-    def __init__(self):
+    def __init__(self, width: int):
         super().__init__()
-        self.center = nn.Parameter(torch.zeros(METRIC_WIDTH), requires_grad=False)
+        self.center = nn.Parameter(torch.zeros(width), requires_grad=False)
         self.radius = nn.Parameter(torch.ones(()), requires_grad=False)
 
     def forward(self, metric: Tensor) -> Tensor:
@@ -280,13 +282,21 @@ class Sphere(nn.Module):
 
 
 class HiFiNet(nn.Module):
-    """Features, head of the detection and localization weights, and sphere: children as the authors' files."""
+    """Features, head of the detection and localization weights, and sphere: children as the authors' files.
 
-    def __init__(self):
+    input_size: of the squares that the localizer resizes photos to.
+    """
+
+    def __init__(self, widths: Sequence[int] = WIDTHS, metric_width: int = METRIC_WIDTH, input_size: int = INPUT_SIZE):
         super().__init__()
-        self.features = FrequencyHRNet()
-        self.head = DetectionHead()
-        self.sphere = Sphere()
+        self.input_size = input_size
+        self.features = FrequencyHRNet(widths)
+        self.head = DetectionHead(widths, metric_width)
+        self.sphere = Sphere(metric_width)
+
+    @classmethod
+    def tiny(cls) -> HiFiNet:
+        return cls((3, 4, 5, 6), metric_width=3, input_size=64)
 
     def forward(self, x: Tensor) -> tuple[Prediction, Tensor]:
         """x: (B, 3, 256, 256) in 0..1. The prediction, and the distances (B, 256, 256) of its metric features."""
@@ -295,26 +305,35 @@ class HiFiNet(nn.Module):
 
 
 class HiFiNetLocalization(nn.Module):
-    """Features and head of the localization-only weights: children as the authors' files."""
+    """Features and head of the localization-only weights: children as the authors' files.
 
-    def __init__(self):
+    input_size: side of the finest of the features that the head sees.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int] = WIDTHS,
+        metric_width: int = METRIC_WIDTH,
+        pyramid_width: int = PYRAMID_WIDTH,
+        input_size: int = INPUT_SIZE,
+    ):
         super().__init__()
-        self.features = FrequencyHRNet()
-        self.head = LocalizationHead()
+        self.input_size = input_size
+        self.features = FrequencyHRNet(widths)
+        self.head = LocalizationHead(widths, metric_width, pyramid_width, input_size)
+
+    @classmethod
+    def tiny(cls) -> HiFiNetLocalization:
+        return cls((3, 4, 5, 6), metric_width=3, pyramid_width=4, input_size=64)
 
     def forward(self, x: Tensor, tiling: Tiling | None = None) -> Prediction:
         """x: (B, 3, H, W) in 0..1. tiling: how the features of a large image are computed, None for as a whole."""
-        return self.head(head_features(self.features, x, INPUT_SIZE, tiling), x)
+        return self.head(head_features(self.features, x, self.input_size, tiling), x)
 
 
-def square_input(rgb: np.ndarray) -> Tensor:
-    """Float32 (1, 3, 256, 256) in 0..1 of uint8 (H, W, 3): Pillow's bicubic in 8 bits, aspect ratio not kept."""
-    square = Image.fromarray(rgb).resize((INPUT_SIZE, INPUT_SIZE), Image.Resampling.BICUBIC)
-    return _tensor(np.asarray(square))
-
-
-def _tensor(rgb: np.ndarray) -> Tensor:
-    return torch.from_numpy(rgb.astype(np.float32) / 255).permute(2, 0, 1)[None]
+def square_input(rgb: np.ndarray, side: int) -> Tensor:
+    """Float32 (1, 3, side, side) in 0..1 of uint8 (H, W, 3): Pillow's bicubic in 8 bits, aspect ratio not kept."""
+    return to_tensor(np.asarray(Image.fromarray(rgb).resize((side, side), Image.Resampling.BICUBIC)))
 
 
 def _image_level(prediction: Prediction) -> tuple[float, dict[str, object]]:
@@ -358,12 +377,12 @@ class HiFiNetLocalizer(CompositeLocalizer):
 
     make_network = HiFiNet
 
-    def localize(self, image: ForensicImage) -> ScoreMap:
-        with torch.inference_mode():
-            prediction, distance = self.network(square_input(image.rgb).to(self._device))
-            excess = distance[0].float().cpu().numpy() - np.float32(FORGED_DISTANCE)
-            probability, extras = _image_level(prediction)
-        return ScoreMap(excess, "logit", probability, extras).resized(*image.shape)
+    def preprocess(self, image: ForensicImage) -> Tensor:
+        return square_input(image.rgb, self.network.input_size)
+
+    def postprocess(self, output: tuple[Prediction, Tensor], image: ForensicImage) -> ScoreMap:
+        prediction, distance = output
+        return ScoreMap(to_array(distance[0]) - np.float32(FORGED_DISTANCE), "logit", *_image_level(prediction))
 
 
 @register(
@@ -377,7 +396,7 @@ class HiFiNetLocalizer(CompositeLocalizer):
     ),
     **_CARD,
 )
-class HiFiNetLocalizationLocalizer(NativeSizeLocalizer, CompositeLocalizer):
+class HiFiNetLocalizationLocalizer(CompositeLocalizer):
     """Probability of forgery from the weights trained with cross entropy, the default of the authors' script.
 
     The head sees the whole image at 256 x 256; the features before it can be computed in tiles, which give the same up
@@ -386,15 +405,12 @@ class HiFiNetLocalizationLocalizer(NativeSizeLocalizer, CompositeLocalizer):
     """
 
     make_network = HiFiNetLocalization
-    cost = Cost(per_pixel=2700, fixed=0.3 * GB)
-    tiling = Tiling(960, 160)
+    memory = MemoryPolicy(Cost(per_pixel=2700, fixed=0.3 * GB), Tiling(960, 160))
 
-    def localize(self, image: ForensicImage) -> ScoreMap:
+    def preprocess(self, image: ForensicImage) -> Tensor:
         if min(image.shape) < max(SCALES) + 2:
             raise NotApplicable(f"HiFi-Net's Laplacians need at least {max(SCALES) + 2} pixels a side")
-        decision = self.decide(*image.shape)
-        with torch.inference_mode():
-            prediction = self.network(_tensor(image.rgb).to(self._device), decision.tiling)
-            mask = prediction.mask[0].float().cpu().numpy()
-            probability, extras = _image_level(prediction)
-        return ScoreMap(mask, "probability", probability, extras | decision.extras).resized(*image.shape)
+        return to_tensor(image.rgb)
+
+    def postprocess(self, output: Prediction, image: ForensicImage) -> ScoreMap:
+        return ScoreMap(to_array(output.mask[0]), "probability", *_image_level(output))

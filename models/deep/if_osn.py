@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import WeightFile, register
-from models.convolution import convolve
-from models.deep.localizer import NetworkLocalizer
+from models.convolution import at_least_float32, convolve
 from models.deep.parts.padding import at_least
 from models.deep.parts.resnet import Bottleneck
-from models.deep.parts.tiles import merge, tiles
+from models.deep.parts.tiles import distinct_tiles, merge_distinct
 from models.image import ForensicImage, ScoreMap
+from models.network import NetworkLocalizer, to_array, to_tensor
 
 TILE = 896
 STRIDE = 32
@@ -28,12 +28,18 @@ SE_REDUCTION = 16
 class Detector(nn.Module):
     """Probability (B, 1, H, W) of forgery for (B, 3, H, W) in -1..1, H and W at least 3. Wraps `det_net` as stored.
 
-    width: channels of SENet-154's first convolutions. blocks: bottlenecks of its four layers.
+    width: channels of SENet-154's first convolutions. blocks: bottlenecks of its four layers. tile: side of the tiles
+    in which the localizer shows it a photo.
     """
 
-    def __init__(self, width: int = 64, blocks: Sequence[int] = BLOCKS):
+    def __init__(self, width: int = 64, blocks: Sequence[int] = BLOCKS, tile: int = TILE):
         super().__init__()
+        self.tile = tile
         self.det_net = SENetUNet(width, blocks)
+
+    @classmethod
+    def tiny(cls) -> Detector:
+        return cls(8, (1, 1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.det_net(x)
@@ -57,7 +63,8 @@ class SENetUNet(nn.Module):
         self.encoder_stages = nn.ModuleList([Stem(width), nn.Sequential(pool, layers[0]), *layers[1:]])
 
     def forward(self, x: Tensor) -> Tensor:
-        return _to_size(self.final(self.decode(x)), x.shape[2:])
+        convolution, sigmoid = self.final
+        return _to_size(sigmoid(at_least_float32(convolution(self.decode(x)))), x.shape[2:])
 
     def decode(self, x: Tensor) -> Tensor:
         """The last features (B, 32, about H, about W): the size is a multiple of 2 that may exceed the image's."""
@@ -168,29 +175,22 @@ class IFOSN(NetworkLocalizer):
     """
 
     make_network = Detector
-    tile_size = TILE
 
-    def localize(self, image: ForensicImage) -> ScoreMap:
-        rgb = at_least(image.rgb, STRIDE)
-        places = tiles(*rgb.shape[:2], self.tile_size)
-        predicted = {}  # a tile that comes twice is predicted once
-        for rows, columns in places:
-            corner = rows.start, columns.start
-            if corner not in predicted:
-                predicted[corner] = self._predict(rgb[rows, columns])
-        merged = merge(
-            [predicted[rows.start, columns.start] for rows, columns in places], *rgb.shape[:2], self.tile_size
-        )
+    def preprocess(self, image: ForensicImage) -> Tensor:
+        return network_input(at_least(image.rgb, STRIDE))
+
+    def forward(self, x: Tensor, tiling: None = None) -> list[Tensor]:
+        places = distinct_tiles(*x.shape[2:], self.network.tile)
+        return [self.network(x[:, :, rows, columns].contiguous()) for rows, columns in places]
+
+    def postprocess(self, output: list[Tensor], image: ForensicImage) -> ScoreMap:
         height, width = image.shape
+        padded = max(height, STRIDE), max(width, STRIDE)
+        merged = merge_distinct([to_array(tile[0, 0]) for tile in output], *padded, self.network.tile)
         values = np.ascontiguousarray(merged[:height, :width])
-        return ScoreMap(values, "probability", extras={"tiles": len(predicted), "padded": rgb.shape != image.rgb.shape})
-
-    def _predict(self, rgb: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return self.network(network_input(rgb).to(self._device))[0, 0].float().cpu().numpy()
+        return ScoreMap(values, "probability", extras={"tiles": len(output), "padded": padded != image.shape})
 
 
 def network_input(rgb: np.ndarray) -> Tensor:
     """Float32 (1, 3, H, W) in -1..1 of uint8 (H, W, 3)."""
-    scaled = (rgb / 255).astype(np.float32)
-    return torch.from_numpy((scaled - np.float32(0.5)) / np.float32(0.5)).permute(2, 0, 1)[None].contiguous()
+    return ((to_tensor(rgb) - 0.5) / 0.5).contiguous()

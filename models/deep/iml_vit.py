@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import WeightFile, register
-from models.deep.localizer import NetworkLocalizer
 from models.deep.parts.imagenet import normalized
 from models.deep.parts.layer_norm import MapLayerNorm
 from models.deep.parts.vit import PatchEmbed, blocks
 from models.image import ForensicImage, ScoreMap
+from models.network import NetworkLocalizer, to_array
 
 INPUT_SIZE = 1024
 PATCH = 16
@@ -26,29 +28,45 @@ PYRAMID_WIDTH = 256
 
 
 class IMLViT(nn.Module):
-    """Logits (B, 1, INPUT_SIZE / 4, INPUT_SIZE / 4), positive = forged, of (B, 3, INPUT_SIZE, INPUT_SIZE).
+    """Logits (B, 1, N / 4, N / 4), positive = forged, of (B, 3, N, N) without ImageNet's statistics.
 
-    The input has ImageNet's statistics removed.
+    input_size: N. width, depth, heads: of the transformer. window: side of its windows, in patches. whole: blocks that
+    attend over the whole map.
     """
 
-    def __init__(self):
+    def __init__(
+        self,
+        input_size: int = INPUT_SIZE,
+        width: int = WIDTH,
+        depth: int = DEPTH,
+        heads: int = HEADS,
+        window: int = WINDOW,
+        whole: tuple[int, ...] = WHOLE,
+        pyramid_width: int = PYRAMID_WIDTH,
+    ):
         super().__init__()
-        self.encoder_net = Encoder()
-        self.featurePyramid_net = FeaturePyramid()
-        self.predict_head = FusingHead()
+        self.input_size = input_size
+        layers = blocks(width, depth, heads, input_size // PATCH, window, whole, ("fc1", "fc2"))
+        self.encoder_net = Encoder(width, layers)
+        self.featurePyramid_net = FeaturePyramid(width, pyramid_width)
+        self.predict_head = FusingHead(pyramid_width)
+
+    @classmethod
+    def tiny(cls) -> IMLViT:
+        return cls(input_size=64, width=24, depth=2, heads=2, window=3, whole=(1,), pyramid_width=8)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.predict_head(self.featurePyramid_net(self.encoder_net(x)))
 
 
 class Encoder(nn.Module):
-    """The last map (B, WIDTH, H / 16, W / 16) of the transformer."""
+    """The last map (B, width, H / 16, W / 16) of the transformer."""
 
-    def __init__(self):
+    def __init__(self, width: int, layers: nn.ModuleList):
         super().__init__()
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + PRETRAINED_SIDE**2, WIDTH))  # the first is the class token's
-        self.patch_embed = PatchEmbed(WIDTH, PATCH)
-        self.blocks = blocks(WIDTH, DEPTH, HEADS, INPUT_SIZE // PATCH, WINDOW, WHOLE, ("fc1", "fc2"))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + PRETRAINED_SIDE**2, width))  # the first is the class token's
+        self.patch_embed = PatchEmbed(width, PATCH)
+        self.blocks = layers
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.patch_embed(x)
@@ -72,42 +90,42 @@ class ConvNorm(nn.Conv2d):
 
 
 class FeaturePyramid(nn.Module):
-    """Maps of PYRAMID_WIDTH channels at strides 4, 8, 16, 32 and 64, all from the one at stride 16.
+    """Maps of `out` channels at strides 4, 8, 16, 32 and 64, all from the one at stride 16.
 
     The last is every second position of the one before it.
     """
 
-    def __init__(self):
+    def __init__(self, width: int, out: int):
         super().__init__()
-        half, quarter = WIDTH // 2, WIDTH // 4
+        half, quarter = width // 2, width // 4
         self.simfp_2 = nn.Sequential(
-            nn.ConvTranspose2d(WIDTH, half, 2, 2),
+            nn.ConvTranspose2d(width, half, 2, 2),
             MapLayerNorm(half),
             nn.GELU(),
             nn.ConvTranspose2d(half, quarter, 2, 2),
-            *_to_pyramid(quarter),
+            *_to_pyramid(quarter, out),
         )
-        self.simfp_3 = nn.Sequential(nn.ConvTranspose2d(WIDTH, half, 2, 2), *_to_pyramid(half))
-        self.simfp_4 = nn.Sequential(*_to_pyramid(WIDTH))
-        self.simfp_5 = nn.Sequential(nn.MaxPool2d(2), *_to_pyramid(WIDTH))
+        self.simfp_3 = nn.Sequential(nn.ConvTranspose2d(width, half, 2, 2), *_to_pyramid(half, out))
+        self.simfp_4 = nn.Sequential(*_to_pyramid(width, out))
+        self.simfp_5 = nn.Sequential(nn.MaxPool2d(2), *_to_pyramid(width, out))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         maps = [stage(x) for stage in (self.simfp_2, self.simfp_3, self.simfp_4, self.simfp_5)]
         return [*maps, maps[-1][:, :, ::2, ::2]]
 
 
-def _to_pyramid(channels: int) -> tuple[ConvNorm, ConvNorm]:
-    return ConvNorm(channels, PYRAMID_WIDTH, 1), ConvNorm(PYRAMID_WIDTH, PYRAMID_WIDTH, 3)
+def _to_pyramid(channels: int, out: int) -> tuple[ConvNorm, ConvNorm]:
+    return ConvNorm(channels, out, 1), ConvNorm(out, out, 3)
 
 
 class FusingHead(nn.Module):
     """One logit from all maps of the pyramid, enlarged to the finest (bilinear)."""
 
-    def __init__(self):
+    def __init__(self, width: int):
         super().__init__()
-        self.linear_fuse = nn.Conv2d(5 * PYRAMID_WIDTH, PYRAMID_WIDTH, 1)
-        self.norm = nn.BatchNorm2d(PYRAMID_WIDTH)
-        self.linear_predict = nn.Conv2d(PYRAMID_WIDTH, 1, 1)
+        self.linear_fuse = nn.Conv2d(5 * width, width, 1)
+        self.norm = nn.BatchNorm2d(width)
+        self.linear_predict = nn.Conv2d(width, 1, 1)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         size = maps[0].shape[2:]
@@ -115,23 +133,27 @@ class FusingHead(nn.Module):
         return self.linear_predict(self.norm(self.linear_fuse(torch.cat(enlarged, 1))))
 
 
-def network_input(rgb: np.ndarray) -> Tensor:
-    """Float32 (1, 3, INPUT_SIZE, INPUT_SIZE) as `IMLViT` takes it, of uint8 (H, W, 3), no side above INPUT_SIZE.
-
-    The image lies in the upper left corner; the rest is black, which ImageNet's statistics are then removed from too.
-    """
-    height, width = rgb.shape[:2]
-    square = torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE)
-    square[0, :, :height, :width] = torch.tensor(rgb).permute(2, 0, 1) / 255
-    return normalized(square)
+def padded(rgb: np.ndarray, side: int) -> np.ndarray:
+    """uint8 (side, side, 3): the image in the upper left corner of black. No side of it is longer than `side`."""
+    square = np.zeros((side, side, 3), np.uint8)
+    square[: rgb.shape[0], : rgb.shape[1]] = rgb
+    return square
 
 
-def tile_starts(length: int) -> list[int]:
-    """Where the fewest tiles of INPUT_SIZE that cover `length` pixels begin, evenly spread."""
-    if length <= INPUT_SIZE:
+def tile_starts(length: int, side: int) -> list[int]:
+    """Where the fewest tiles of `side` pixels that cover `length` pixels begin, evenly spread."""
+    if length <= side:
         return [0]
-    count = -(-length // INPUT_SIZE)
-    return [round(i * (length - INPUT_SIZE) / (count - 1)) for i in range(count)]
+    count = -(-length // side)
+    return [round(i * (length - side) / (count - 1)) for i in range(count)]
+
+
+def covering_tiles(height: int, width: int, side: int) -> list[tuple[slice, slice]]:
+    """Rows and columns of the fewest tiles that cover an image, row by row."""
+    rows, columns = (
+        [slice(start, min(start + side, length)) for start in tile_starts(length, side)] for length in (height, width)
+    )
+    return list(itertools.product(rows, columns))
 
 
 class IMLViTLocalizer(NetworkLocalizer):
@@ -144,20 +166,24 @@ class IMLViTLocalizer(NetworkLocalizer):
 
     make_network = IMLViT
 
-    def localize(self, image: ForensicImage) -> ScoreMap:
-        total, count = np.zeros(image.shape, np.float32), np.zeros(image.shape, np.float32)
-        corners = [(top, left) for top in tile_starts(image.shape[0]) for left in tile_starts(image.shape[1])]
-        for top, left in corners:
-            tile = np.s_[top : top + INPUT_SIZE, left : left + INPUT_SIZE]
-            total[tile] += self._probability(image.rgb[tile])
-            count[tile] += 1
-        return ScoreMap(total / count, "probability", extras={"tiles": len(corners)})
+    def preprocess(self, image: ForensicImage) -> Tensor:
+        side = self.network.input_size
+        squares = [padded(image.rgb[tile], side) for tile in covering_tiles(*image.shape, side)]
+        return torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
 
-    def _probability(self, rgb: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            logits = self.network(network_input(rgb).to(self._device))
-            whole = F.interpolate(logits, (INPUT_SIZE, INPUT_SIZE), mode="bilinear", align_corners=False)
-            return whole.sigmoid()[0, 0, : rgb.shape[0], : rgb.shape[1]].float().cpu().numpy()
+    def forward(self, squares: Tensor, tiling: None = None) -> list[Tensor]:
+        """Black is normalized, too, as by the authors."""
+        return [self.network(normalized(square.contiguous() / 255)) for square in squares.split(1)]
+
+    def postprocess(self, output: list[Tensor], image: ForensicImage) -> ScoreMap:
+        side = self.network.input_size
+        total, count = np.zeros(image.shape, np.float32), np.zeros(image.shape, np.float32)
+        for logits, tile in zip(output, covering_tiles(*image.shape, side), strict=True):
+            whole = F.interpolate(logits, (side, side), mode="bilinear", align_corners=False).sigmoid()[0, 0]
+            height, width = total[tile].shape
+            total[tile] += to_array(whole[:height, :width])
+            count[tile] += 1
+        return ScoreMap(total / count, "probability", extras={"tiles": len(output)})
 
 
 _CARD = {

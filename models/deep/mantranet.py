@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import WeightFile, register
-from models.deep.localizer import NativeSizeLocalizer, NetworkLocalizer
+from models.convolution import at_least_float32
 from models.deep.parts.bayar import constrained
 from models.deep.parts.keras import convolution, read_keras
 from models.deep.parts.manipulation_trace import FIRST_WIDTH, LAYERS, RADIUS, WIDTHS, trace_features
 from models.deep.parts.srm import by_channel
 from models.deep.parts.tiles import Tiling, patchwise
 from models.image import ForensicImage, ScoreMap
-from models.memory import GB, Cost
+from models.memory import GB, Cost, MemoryPolicy
+from models.network import NetworkLocalizer, to_array, to_tensor
 
 PATCH = 512  # pixels a side seen at once; the 256 full-size feature maps take about 1 GB for it
 WINDOWS = (7, 15, 31)
@@ -34,13 +35,24 @@ class ManTraNet(nn.Module):
     """Probability (B, 1, H, W) of forgery for (B, 3, H, W) in 0..255, computed in patches.
 
     moving_statistics: normalize the features with statistics that are stored with the weights, as the Keras model
-    does, and not with those of the image, as its PyTorch port does.
+    does, and not with those of the image, as its PyTorch port does. widths: of the feature extractor's convolutions.
+    channels: of the features that are compared. hidden: of the ConvLSTM's state.
     """
 
-    def __init__(self, moving_statistics: bool = False):
+    def __init__(
+        self,
+        moving_statistics: bool = False,
+        widths: Sequence[int] = WIDTHS,
+        channels: int = CHANNELS,
+        hidden: int = HIDDEN,
+    ):
         super().__init__()
-        self.IMTFE = TraceExtractor()
-        self.AnomalyDetector = AnomalyDetector(moving_statistics)
+        self.IMTFE = TraceExtractor(widths)
+        self.AnomalyDetector = AnomalyDetector(moving_statistics, widths[-1], channels, hidden)
+
+    @classmethod
+    def tiny(cls) -> ManTraNet:
+        return cls(widths=(4,) * len(WIDTHS), channels=4, hidden=2)
 
     def forward(self, x: Tensor, tiling: Tiling | None = None) -> Tensor:
         """tiling: None to keep 64 features of every pixel. Else they are computed twice, for their statistics and for
@@ -69,16 +81,23 @@ class ManTraNet(nn.Module):
         return (square / x[0, 0].numel() - mean**2).clamp(min=0).to(x.dtype), mean.to(x.dtype)
 
 
+class KerasManTraNet(ManTraNet):
+    """With stored statistics. sizes: as of `ManTraNet`."""
+
+    def __init__(self, **sizes):
+        super().__init__(moving_statistics=True, **sizes)
+
+
 class TraceExtractor(nn.Module):
     """Features (B, 256, H, W) of unit length for (B, 3, H, W) in 0..255."""
 
-    def __init__(self):
+    def __init__(self, widths: Sequence[int]):
         super().__init__()
         self.init_conv = nn.Conv2d(3, 4, 5, bias=False)
         self.BayarConv2D = nn.Conv2d(3, 3, 5, bias=False)
         self.SRMConv2D = nn.Conv2d(3, 9, 5, bias=False)
         layers = []
-        for channels, out in zip((FIRST_WIDTH, *WIDTHS), WIDTHS, strict=False):
+        for channels, out in zip((FIRST_WIDTH, *widths), widths, strict=False):
             layers += [nn.Conv2d(channels, out, 3), nn.ReLU()]
         self.middle_and_last_block = nn.ModuleList(layers[:-1])
 
@@ -101,13 +120,13 @@ class Statistics(NamedTuple):
 class AnomalyDetector(nn.Module):
     """Deviation of the features from their means over windows and over the image, judged by a ConvLSTM."""
 
-    def __init__(self, moving_statistics: bool):
+    def __init__(self, moving_statistics: bool, width: int, channels: int, hidden: int):
         super().__init__()
-        self.sigma_F = nn.Parameter(torch.zeros(1, CHANNELS, 1, 1))
-        self.adaptation = nn.Conv2d(WIDTHS[-1], CHANNELS, 1, bias=False)
-        self.bnorm = MovingStatistics(CHANNELS) if moving_statistics else None
-        self.conv_lstm = ConvLSTM(CHANNELS, HIDDEN)
-        self.end = nn.Sequential(nn.Conv2d(HIDDEN, 1, 7, padding=3), nn.Sigmoid())
+        self.sigma_F = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.adaptation = nn.Conv2d(width, channels, 1, bias=False)
+        self.bnorm = MovingStatistics(channels) if moving_statistics else None
+        self.conv_lstm = ConvLSTM(channels, hidden)
+        self.end = nn.Sequential(nn.Conv2d(hidden, 1, 7, padding=3), nn.Sigmoid())
 
     def statistics(self, variance: Tensor, mean: Tensor) -> Statistics:
         """From those of the features over the image, (B, 64, 1, 1) each."""
@@ -130,7 +149,8 @@ class AnomalyDetector(nn.Module):
 
     def forward(self, z: Tensor, of: Statistics) -> Tensor:
         """Probability (B, 1, H, W) from normalized features."""
-        return self.end(self.hidden(z, of))
+        convolution, sigmoid = self.end
+        return sigmoid(at_least_float32(convolution(self.hidden(z, of))))
 
 
 class MovingStatistics(nn.Module):
@@ -143,7 +163,7 @@ class MovingStatistics(nn.Module):
 
 
 def _window_mean(x: Tensor, window: int) -> Tensor:
-    """Mean over window x window pixels, at borders over those inside the image. Equals the mean of row means."""
+    """Mean over window x window pixels, at the margins over those inside the image. Equals the mean of row means."""
     half = window // 2
     rows = F.avg_pool2d(x, (1, window), 1, (0, half), count_include_pad=False)
     return F.avg_pool2d(rows, (window, 1), 1, (half, 0), count_include_pad=False)
@@ -183,7 +203,7 @@ def _hard_sigmoid(x: Tensor) -> Tensor:
 
 
 def from_keras(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """State dict of `ManTraNet(moving_statistics=True)` from the tensors of the authors' Keras file."""
+    """State dict of `KerasManTraNet` from the tensors of the authors' Keras file."""
     gates = torch.cat([tensors["cLSTM/kernel"], tensors["cLSTM/recurrent_kernel"]], 2)
     kernels = {
         "IMTFE.init_conv.weight": tensors["b1c1/regular_kernel"],
@@ -206,11 +226,6 @@ def from_keras(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: convolution(kernel) for name, kernel in kernels.items()} | vectors | fixed
 
 
-def network_input(rgb: np.ndarray) -> Tensor:
-    """Float32 (1, 3, H, W) in 0..255 of uint8 (H, W, 3)."""
-    return torch.from_numpy(rgb.astype(np.float32)).permute(2, 0, 1)[None].contiguous()
-
-
 _CARD = {
     "paper": "Wu et al., ManTra-Net: Manipulation Tracing Network for Detection and Localization of Image Forgeries "
     "With Anomalous Features, CVPR 2019",
@@ -223,15 +238,14 @@ _CARD = {
 _WEIGHTS_LICENCE = "USC-ISI research licence: non-commercial, no redistribution"
 
 
-class _ManTraNetLocalizer(NativeSizeLocalizer, NetworkLocalizer):
-    cost = Cost(per_pixel=290, fixed=1.3 * GB)
-    tiling = Tiling(576, 64)
+class _ManTraNetLocalizer(NetworkLocalizer):
+    memory = MemoryPolicy(Cost(per_pixel=290, fixed=1.3 * GB), Tiling(576, 64))
 
-    def localize(self, image: ForensicImage) -> ScoreMap:
-        tiling, extras = self.decide(*image.shape)
-        with torch.inference_mode():
-            probability = self.network(network_input(image.rgb).to(self._device), tiling)[0, 0].float().cpu().numpy()
-        return ScoreMap(probability, "probability", extras=extras)
+    def preprocess(self, image: ForensicImage) -> Tensor:
+        return to_tensor(image.rgb, 1).contiguous()
+
+    def postprocess(self, output: Tensor, image: ForensicImage) -> ScoreMap:
+        return ScoreMap(to_array(output[0, 0]), "probability")
 
 
 @register(
@@ -274,5 +288,5 @@ class ManTraNetPort(_ManTraNetLocalizer):
 class ManTraNetKeras(_ManTraNetLocalizer):
     """As `ManTraNetPort`, but features are normalized with stored statistics. The .h5 file is read by h5py."""
 
-    make_network = staticmethod(partial(ManTraNet, moving_statistics=True))
+    make_network = KerasManTraNet
     read = staticmethod(partial(read_keras, convert=from_keras))

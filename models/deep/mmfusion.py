@@ -7,37 +7,37 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import cv2
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models import Localizer, WeightFile, register
+from models import WeightFile, register
 from models.checkpoint import load_strictly, read_checkpoint, registered_file
-from models.deep.localizer import NativeSizeLocalizer
+from models.deep.parts import dncnn
 from models.deep.parts.cmx import DualTransformer, detection_head, pooled
 from models.deep.parts.imagenet import normalized
 from models.deep.parts.mit import (
+    B2,
     SMALLEST,
-    WIDTHS,
+    TINY,
     ConvNorm,
     SegFormerHead,
+    Variant,
     enlarge,
-    patch_embed,
     reorder,
     to_tokens,
 )
 from models.deep.parts.modalities import ModalitiesExtractor, ModalMixer
 from models.deep.parts.padding import at_least
-from models.device import compute_device
 from models.image import ForensicImage, ScoreMap
-from models.memory import GB, Cost
+from models.memory import GB, Cost, MemoryPolicy
+from models.network import NetworkLocalizer, to_array, to_tensor, without_memory
 
 EMBEDDING = 512
 LARGEST = 2048
 NORM_EPS = 1e-3
 LICENCE = "academic, non-commercial use only"
-MODEL_KEY, EXTRACTOR_KEY = "state_dict", "extractor_state_dict"
+CHECKPOINT_KEYS = ("state_dict", "extractor_state_dict")
 
 
 class Found(NamedTuple):
@@ -74,10 +74,10 @@ class ChannelNorms(nn.Module):
 class ExtraEmbed(nn.Module):
     """Patch embedding of the noise branch: a map to a map."""
 
-    def __init__(self, stage: int):
+    def __init__(self, stage: int, variant: Variant):
         super().__init__()
-        self.proj = Wrapped(patch_embed(stage).proj)
-        self.norm = ChannelNorms(WIDTHS[stage])
+        self.proj = Wrapped(variant.patch_embed(stage).proj)
+        self.norm = ChannelNorms(variant.widths[stage])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.proj.module(x))
@@ -86,9 +86,9 @@ class ExtraEmbed(nn.Module):
 class Backbone(DualTransformer):
     """The extra branch mixes three views to one and carries its embeddings around the transformer layers."""
 
-    def __init__(self):
-        embeds = nn.ModuleList(ExtraEmbed(stage) for stage in range(4))
-        super().__init__({"extra_downsample_layers": embeds, "modal_mix": ModalMixer()})
+    def __init__(self, variant: Variant):
+        embeds = nn.ModuleList(ExtraEmbed(stage, variant) for stage in range(4))
+        super().__init__({"extra_downsample_layers": embeds, "modal_mix": ModalMixer()}, variant)
 
     def forward(self, rgb: Tensor, views: list[Tensor]) -> list[Tensor]:
         return super().forward(rgb, self.modal_mix(views))
@@ -103,8 +103,8 @@ class Backbone(DualTransformer):
         return channels_first.reshape(batch, *size, width).movedim(3, 1) + rectified
 
 
-def head(classes: int) -> SegFormerHead:
-    made = SegFormerHead(WIDTHS, EMBEDDING, classes, ConvNorm(4 * EMBEDDING, EMBEDDING))
+def head(classes: int, variant: Variant, embedding: int) -> SegFormerHead:
+    made = SegFormerHead(variant.widths, embedding, classes, ConvNorm(4 * embedding, embedding))
     reorder(made, ("linear_c1", "linear_c2", "linear_c3", "linear_c4", "linear_fuse", "linear_pred"))
     return made
 
@@ -112,11 +112,11 @@ def head(classes: int) -> SegFormerHead:
 class MMFusion(nn.Module):
     """Any height and width from 32 up."""
 
-    def __init__(self):
+    def __init__(self, variant: Variant = B2, embedding: int = EMBEDDING):
         super().__init__()
-        self.backbone = Backbone()
-        self.decode_head = head(2)
-        self.conf_head = head(1)
+        self.backbone = Backbone(variant)
+        self.decode_head = head(2, variant, embedding)
+        self.conf_head = head(1, variant, embedding)
         self.detection = detection_head()
         for module in self.modules():
             if isinstance(module, nn.LayerNorm | nn.BatchNorm2d):
@@ -129,34 +129,30 @@ class MMFusion(nn.Module):
         return Found(logits, confidence, self.detection(pooled(logits, confidence)))
 
 
-def limited(rgb: np.ndarray) -> np.ndarray:
-    """An image with a side above 2048 pixels, shrunk (bilinear) so that its longer side is 2048."""
-    longest = max(rgb.shape[:2])
+def limited_size(height: int, width: int) -> tuple[int, int]:
+    """Of an image with a side above 2048 pixels, the size at which its longer side is 2048."""
+    longest = max(height, width)
     if longest <= LARGEST:
-        return rgb
-    height, width = (round(n * (LARGEST / longest)) for n in rgb.shape[:2])
-    return cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)
+        return height, width
+    factor = LARGEST / longest
+    return round(height * factor), round(width * factor)
 
 
-class BothNetworks(Localizer):
-    """Loads the network and the extractor of its views from one file, each with its own state dict."""
+class MMFusionWithViews(nn.Module):
+    """The network and the extractor of its views, in the order of CHECKPOINT_KEYS."""
 
-    def __init__(
-        self,
-        weights: str | os.PathLike | Mapping[str, Mapping[str, Tensor]] | None = None,
-        device: str = "cpu",
-    ):
-        self._device = compute_device(device)
-        given = registered_file(self.card) if weights is None else weights
-        loaded = []
-        for make, key in ((MMFusion, MODEL_KEY), (ModalitiesExtractor, EXTRACTOR_KEY)):
-            checkpoint = read_checkpoint(given, key)
-            with torch.device("meta"):
-                network = make()
-            load_strictly(network, checkpoint)
-            loaded.append((network.to(self._device).eval(), checkpoint.digest))
-        (self.network, first), (self.extractor, second) = loaded
-        self.weights_digest = first if first == second else f"{first} {second}"
+    def __init__(self, variant: Variant = B2, embedding: int = EMBEDDING, noise_width: int = dncnn.WIDTH):
+        super().__init__()
+        self.fusion = MMFusion(variant, embedding)
+        self.extractor = ModalitiesExtractor(noise_width)
+
+    @classmethod
+    def tiny(cls) -> MMFusionWithViews:
+        return cls(TINY, embedding=8, noise_width=4)
+
+    def forward(self, rgb: Tensor) -> Found:
+        """rgb: (B, 3, H, W) of 8-bit values divided by 256."""
+        return self.fusion(rgb, self.extractor(rgb))
 
 
 @register(
@@ -178,7 +174,7 @@ class BothNetworks(Localizer):
         ),
     ),
 )
-class MMFusionLocalizer(NativeSizeLocalizer, BothNetworks):
+class MMFusionLocalizer(NetworkLocalizer):
     """Probability of forgery at native size, or at a longer side of 2048 pixels if that is less.
 
     Its transformers attend over the whole image, so no tiles would give the same (with random weights, on a photo of
@@ -191,24 +187,30 @@ class MMFusionLocalizer(NativeSizeLocalizer, BothNetworks):
     `Decision`.
     """
 
-    cost = Cost(per_pixel=200, fixed=1.0 * GB)
-    tiling = None
+    make_network = MMFusionWithViews
+    memory = MemoryPolicy(Cost(per_pixel=200, fixed=1.0 * GB))
 
-    def localize(self, image: ForensicImage) -> ScoreMap:
-        small = limited(image.rgb)
-        height, width = small.shape[:2]
-        rgb = at_least(small, SMALLEST)
-        _, extras = self.decide(*rgb.shape[:2])
-        x = torch.from_numpy(rgb.astype(np.float32) / 256).permute(2, 0, 1)[None].to(self._device)
-        with torch.inference_mode():
-            found = self.network(x, self.extractor(x))
-            maps = found.logits.softmax(1)[0, 1], found.confidence.sigmoid()[0, 0]
-            forged, confidence = (m[:height, :width].contiguous().cpu().numpy() for m in maps)
-            score = found.detection.sigmoid().item()
-        at_size = cv2.resize(confidence, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        extras |= {
-            "confidence": at_size,
-            "shrunk": small.shape != image.rgb.shape,
-            "padded": rgb.shape != small.shape,
+    def load(self, weights: str | os.PathLike | Mapping[str, Mapping[str, Tensor]] | None) -> tuple[nn.Module, str]:
+        given = registered_file(self.card) if weights is None else weights
+        network, digests = without_memory(self.make_network), []
+        for part, key in zip(network.children(), CHECKPOINT_KEYS, strict=True):
+            checkpoint = read_checkpoint(given, key)
+            load_strictly(part, checkpoint)
+            digests.append(checkpoint.digest)
+        return network, " ".join(dict.fromkeys(digests))
+
+    def preprocess(self, image: ForensicImage) -> Tensor:
+        size = limited_size(*image.shape)
+        rgb = image.rgb if size == image.shape else cv2.resize(image.rgb, size[::-1], interpolation=cv2.INTER_LINEAR)
+        return to_tensor(at_least(rgb, SMALLEST), 256)
+
+    def postprocess(self, output: Found, image: ForensicImage) -> ScoreMap:
+        small = limited_size(*image.shape)
+        maps = output.logits.softmax(1)[0, 1], output.confidence.sigmoid()[0, 0]
+        forged, confidence = (to_array(m[: small[0], : small[1]]) for m in maps)
+        extras = {
+            "confidence": cv2.resize(confidence, image.shape[::-1], interpolation=cv2.INTER_LINEAR),
+            "shrunk": small != image.shape,
+            "padded": min(small) < SMALLEST,
         }
-        return ScoreMap(forged, "probability", image_score=score, extras=extras).resized(*image.shape)
+        return ScoreMap(forged, "probability", output.detection.sigmoid().item(), extras)

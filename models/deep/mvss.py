@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -10,12 +9,12 @@ from torch import Tensor, nn
 
 from models import WeightFile, register
 from models.convolution import convolve
-from models.deep.localizer import NetworkLocalizer
 from models.deep.parts.bayar import BayarConv2d
 from models.deep.parts.imagenet import normalized
 from models.deep.parts.resnet import ResNet50
 from models.deep.parts.sobel import SobelNorm, edge_gate
 from models.image import ForensicImage, ScoreMap
+from models.network import NetworkLocalizer, square_tensor, to_array
 
 INPUT_SIZE = 512
 GREY_OF_BGR = (0.1140, 0.5870, 0.2989)
@@ -41,6 +40,10 @@ class MVSSNet(nn.Module):
         self.noise_extractor = NoiseExtractor(width)
         self.constrain_conv = BayarConv2d(1, 3)
         self.head = DualAttentionHead(2 * stages[-1])
+
+    @classmethod
+    def tiny(cls) -> MVSSNet:
+        return cls(width=2)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         features = self.model(x)
@@ -154,9 +157,7 @@ def network_input(rgb: np.ndarray, size: int = INPUT_SIZE) -> Tensor:
 
     The authors read with OpenCV and do not swap the channels: the statistics of R, G and B are applied to B, G and R.
     """
-    bgr = cv2.resize(np.ascontiguousarray(rgb[:, :, ::-1]), (size, size), interpolation=cv2.INTER_LINEAR)
-    scaled = torch.from_numpy((bgr / 255).astype(np.float32))
-    return normalized(scaled.permute(2, 0, 1)[None].contiguous())
+    return normalized(square_tensor(np.ascontiguousarray(rgb[:, :, ::-1]), size).contiguous())
 
 
 class MVSSNetLocalizer(NetworkLocalizer):
@@ -167,11 +168,12 @@ class MVSSNetLocalizer(NetworkLocalizer):
 
     make_network = MVSSNet
 
-    def localize(self, image: ForensicImage) -> ScoreMap:
-        with torch.inference_mode():
-            _, logits = self.network(network_input(image.rgb).to(self._device))
-            probability = logits.sigmoid()[0, 0].float().cpu().numpy()
-        return ScoreMap(probability, "probability", float(probability.max())).resized(*image.shape)
+    def preprocess(self, image: ForensicImage) -> Tensor:
+        return network_input(image.rgb)
+
+    def postprocess(self, output: tuple[Tensor, Tensor], image: ForensicImage) -> ScoreMap:
+        probability = to_array(output[1].sigmoid()[0, 0])
+        return ScoreMap(probability, "probability", float(probability.max()))
 
 
 _CARD = {

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import WeightFile, register
-from models.convolution import ConvNorm
+from models.convolution import ConvNorm, at_least_float32
 from models.deep.composite import CompositeLocalizer
-from models.deep.localizer import NativeSizeLocalizer
 from models.deep.parts.hrnet import ENLARGE, HRNet, head_features, in_strips
 from models.deep.parts.nonlocal_attention import NonLocal
 from models.deep.parts.resnet import Bottleneck
 from models.deep.parts.tiles import Place, Tiling
 from models.image import ForensicImage, ScoreMap
-from models.memory import GB, Cost
+from models.memory import GB, Cost, MemoryPolicy
+from models.network import to_array, to_tensor
 
 WIDTHS = (18, 36, 72, 144)
 FOLDS = (4, 2, 2, 1)
@@ -29,21 +29,29 @@ resize = ENLARGE["corners"]
 class FullSizeHRNet(HRNet):
     """HRNet-W18 small at full resolution; its first stage sees a large image strip by strip."""
 
-    def __init__(self):
-        super().__init__(WIDTHS, modules=(1, 1, 1), blocks=2, stem_stride=1, enlarge="corners")
+    def __init__(self, widths: Sequence[int]):
+        super().__init__(widths, modules=(1, 1, 1), blocks=2, stem_stride=1, enlarge="corners")
 
     def first_stage(self, x: Tensor, place: Place | None = None) -> list[Tensor]:
         return in_strips(super().first_stage, x)
 
 
 class PSCCNet(nn.Module):
-    """The three published networks as one. Children in the order of the authors' files."""
+    """The three published networks as one. Children in the order of the authors' files.
 
-    def __init__(self):
+    head_size: side of the finest of the features that the heads see.
+    """
+
+    def __init__(self, widths: Sequence[int] = WIDTHS, head_size: int = HEAD_SIZE):
         super().__init__()
-        self.features = FullSizeHRNet()
-        self.localization = LocalizationHead()
-        self.detection = DetectionHead()
+        self.head_size = head_size
+        self.features = FullSizeHRNet(widths)
+        self.localization = LocalizationHead(widths)
+        self.detection = DetectionHead(widths)
+
+    @classmethod
+    def tiny(cls) -> PSCCNet:
+        return cls((3, 4, 5, 6), head_size=64)
 
     def forward(self, x: Tensor, tiling: Tiling | None = None) -> tuple[list[Tensor], Tensor]:
         """x: (B, 3, H, W) in 0..1. Probabilities (B, 1, s, s), s = 256, 128, 64, 32, and logits (B, 2).
@@ -51,19 +59,17 @@ class PSCCNet(nn.Module):
         The logits are of authentic and forged. tiling: how the features of a large image are computed, None for as a
         whole; it changes nothing but roundings.
         """
-        pyramid = head_features(self.features, x, HEAD_SIZE, tiling)
+        pyramid = head_features(self.features, x, self.head_size, tiling)
         return self.localization(pyramid), self.detection(pyramid)
 
 
 class LocalizationHead(nn.Module):
     """A mask at each scale; the features of the next finer one are multiplied with it."""
 
-    def __init__(self):
+    def __init__(self, widths: Sequence[int]):
         super().__init__()
-        self.getmask4 = MaskAttention(WIDTHS[3], FOLDS[3])
-        self.getmask3 = MaskAttention(WIDTHS[2], FOLDS[2])
-        self.getmask2 = MaskAttention(WIDTHS[1], FOLDS[1])
-        self.getmask1 = MaskAttention(WIDTHS[0], FOLDS[0])
+        for level in (4, 3, 2, 1):
+            setattr(self, f"getmask{level}", MaskAttention(widths[level - 1], FOLDS[level - 1]))
 
     def forward(self, pyramid: list[Tensor]) -> list[Tensor]:
         """Probabilities (B, 1, s, s), finest first."""
@@ -91,19 +97,19 @@ class MaskAttention(NonLocal):
         # The released code reads this (positions, channels) product as (channels, positions), unlike the other one.
         by_channel = (g @ (theta.mT @ phi).softmax(-1)).reshape(x.shape)
         x = x + self.gamma_s * self.W_s(by_position) + self.gamma_c * self.W_c(by_channel)
-        return self.getmask(x).sigmoid()
+        return at_least_float32(self.getmask(x)).sigmoid()
 
 
 class DetectionHead(nn.Module):
     """The scales are widened and added up from fine to coarse, then averaged over all positions: logits (B, 2)."""
 
-    def __init__(self):
+    def __init__(self, widths: Sequence[int]):
         super().__init__()
-        self.incre_modules = nn.ModuleList(nn.Sequential(Bottleneck(w, (w, w, 2 * w))) for w in WIDTHS)
+        self.incre_modules = nn.ModuleList(nn.Sequential(Bottleneck(w, (w, w, 2 * w))) for w in widths)
         self.downsamp_modules = nn.ModuleList(
-            ConvNorm(2 * fine, 2 * coarse, 3, 2, bias=True) for fine, coarse in itertools.pairwise(WIDTHS)
+            ConvNorm(2 * fine, 2 * coarse, 3, 2, bias=True) for fine, coarse in itertools.pairwise(widths)
         )
-        self.final_layer = ConvNorm(2 * WIDTHS[-1], 128, 1, bias=True)
+        self.final_layer = ConvNorm(2 * widths[-1], 128, 1, bias=True)
         self.classifier = nn.Sequential(nn.Linear(128, 16), nn.ReLU(), nn.Linear(16, 2))
 
     def forward(self, pyramid: list[Tensor]) -> Tensor:
@@ -150,7 +156,7 @@ _PAGE = "https://github.com/proteus1991/PSCC-Net/tree/main/checkpoint"
         ),
     ),
 )
-class PSCCNetLocalizer(NativeSizeLocalizer, CompositeLocalizer):
+class PSCCNetLocalizer(CompositeLocalizer):
     """Probability of forgery at the image's own size; the image score is the detection head's probability.
 
     The heads see the whole image at 256 x 256; the features before them can be computed in tiles, which give the same
@@ -158,14 +164,12 @@ class PSCCNetLocalizer(NativeSizeLocalizer, CompositeLocalizer):
     """
 
     make_network = PSCCNet
-    cost = Cost(per_pixel=510, fixed=1.0 * GB)
-    tiling = Tiling(1280, 96)
+    memory = MemoryPolicy(Cost(per_pixel=510, fixed=1.0 * GB), Tiling(1280, 96))
 
-    def localize(self, image: ForensicImage) -> ScoreMap:
-        x = torch.from_numpy(image.rgb.astype(np.float32) / 255).permute(2, 0, 1)[None]
-        tiling, extras = self.decide(*image.shape)
-        with torch.inference_mode():
-            masks, logits = self.network(x.to(self._device), tiling)
-            forged = resize(masks[0], image.shape)[0, 0].float().cpu().numpy()
-            detected = float(F.softmax(logits, 1)[0, 1])
-        return ScoreMap(forged, "probability", detected, extras)
+    def preprocess(self, image: ForensicImage) -> Tensor:
+        return to_tensor(image.rgb)
+
+    def postprocess(self, output: tuple[list[Tensor], Tensor], image: ForensicImage) -> ScoreMap:
+        masks, logits = output
+        forged = to_array(resize(masks[0], image.shape)[0, 0])
+        return ScoreMap(forged, "probability", float(F.softmax(logits, 1)[0, 1]))

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import WeightFile, register
-from models.deep.localizer import NativeSizeLocalizer, NetworkLocalizer
 from models.deep.parts.padding import at_least
 from models.image import ForensicImage, ScoreMap
-from models.memory import GB, Cost
+from models.memory import GB, Cost, MemoryPolicy
+from models.network import NetworkLocalizer, to_array, to_tensor
 
 WIDTHS = (32, 64, 128, 256, 256)
 UP_WIDTHS = (128, 64, 32, 32)
@@ -32,6 +31,11 @@ class RRUNet(nn.Module):
         for i, (channels, out) in enumerate(zip(WIDTHS[-2::-1], UP_WIDTHS, strict=True), 1):
             setattr(self, f"up{i}", Up(channels, out))
         self.out = nn.ModuleDict({"conv": nn.Conv2d(UP_WIDTHS[-1], 1, 1)})
+
+    @classmethod
+    def tiny(cls) -> RRUNet:
+        """Group normalization in 32 groups forbids fewer channels."""
+        return cls()
 
     def forward(self, x: Tensor) -> Tensor:
         features = [self.down(x)]
@@ -94,11 +98,6 @@ def _double_convolution(channels: int, out: int) -> nn.Sequential:
     )
 
 
-def network_input(rgb: np.ndarray) -> Tensor:
-    """Float32 (1, 3, H, W) in 0..1 of uint8 (H, W, 3)."""
-    return torch.from_numpy(rgb.astype(np.float32) / 255).permute(2, 0, 1)[None].contiguous()
-
-
 @register(
     "rru-net",
     title="RRU-Net: ringed residual U-Net",
@@ -117,7 +116,7 @@ def network_input(rgb: np.ndarray) -> Tensor:
         ),
     ),
 )
-class RRUNetLocalizer(NativeSizeLocalizer, NetworkLocalizer):
+class RRUNetLocalizer(NetworkLocalizer):
     """Probability of splicing at the image's own size. extras: those of `Decision`.
 
     Group normalization makes every pixel depend on the whole image: there are no tiles that would give the same, or
@@ -127,16 +126,12 @@ class RRUNetLocalizer(NativeSizeLocalizer, NetworkLocalizer):
     """
 
     make_network = RRUNet
-    cost = Cost(per_pixel=1600, fixed=0.1 * GB)
-    tiling = None
+    memory = MemoryPolicy(Cost(per_pixel=1600, fixed=0.1 * GB))
 
-    def localize(self, image: ForensicImage) -> ScoreMap:
-        rgb = at_least(image.rgb, STRIDE)
-        x = network_input(rgb).to(self._device)
-        _, extras = self.decide(*x.shape[2:])
-        with torch.inference_mode():
-            logits = self.network(x)
+    def preprocess(self, image: ForensicImage) -> Tensor:
+        return to_tensor(at_least(image.rgb, STRIDE)).contiguous()
+
+    def postprocess(self, output: Tensor, image: ForensicImage) -> ScoreMap:
         height, width = image.shape
-        probability = logits.sigmoid()[0, 0, :height, :width].float().cpu().numpy()
-        extras |= {"padded": rgb.shape != image.rgb.shape}
-        return ScoreMap(np.ascontiguousarray(probability), "probability", extras=extras)
+        probability = to_array(output.sigmoid()[0, 0, :height, :width])
+        return ScoreMap(probability, "probability", extras={"padded": min(image.shape) < STRIDE})

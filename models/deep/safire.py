@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import cv2
@@ -13,40 +11,48 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import WeightFile, register
-from models.deep.localizer import NetworkLocalizer
 from models.deep.parts.imagenet import normalized_square
-from models.deep.parts.sam import (
-    INPUT_SIZE,
-    MLP_NAMES,
-    PATCH,
-    SIDE,
-    WINDOW,
-    MaskDecoder,
-    PromptEncoder,
-    neck,
-)
-from models.deep.parts.vit import PatchEmbed, blocks
+from models.deep.parts.sam import PATCH, MaskDecoder, PromptEncoder, Sizes, encoder_blocks, neck
+from models.deep.parts.vit import PatchEmbed
 from models.image import ForensicImage, ScoreMap
+from models.network import NetworkLocalizer, Weights, to_array
 
-WIDTH = 768
-DEPTH = 12
-HEADS = 12
-WHOLE = (2, 5, 8, 11)  # blocks that attend over the whole map
+VIT_B = Sizes(width=768, depth=12, heads=12, whole=(2, 5, 8, 11))
 REDUCTION = 4  # of the adaptor's width
 LOW = 0.25  # share of the spectrum, around the constant, that the high-pass filter takes away
-POINTS_A_SIDE = 16
+POINTS_PER_SIDE = 16
 POINTS_AT_ONCE = 8  # 30 MB each
 ROUNDS, TOLERANCE = 1000, 1e-4  # of the clustering
 
 
 class SAFIRE(nn.Module):
-    """Segment Anything with an adaptor for forensic traces in its image encoder."""
+    """Segment Anything with an adaptor for forensic traces in its image encoder.
 
-    def __init__(self):
+    points_per_side: of the grid of points that the localizer asks about.
+    """
+
+    def __init__(self, sizes: Sizes = VIT_B, points_per_side: int = POINTS_PER_SIDE):
         super().__init__()
-        self.image_encoder = AdaptedEncoder()
-        self.mask_decoder = MaskDecoder()
-        self.prompt_encoder = PromptEncoder()
+        self.input_size = sizes.input_size
+        self.points_per_side = points_per_side
+        self.image_encoder = AdaptedEncoder(sizes)
+        self.mask_decoder = MaskDecoder(sizes)
+        self.prompt_encoder = PromptEncoder(sizes)
+
+    @classmethod
+    def tiny(cls) -> SAFIRE:
+        sizes = Sizes(
+            width=24,
+            depth=2,
+            heads=2,
+            whole=(1,),
+            input_size=64,
+            window=3,
+            channels=16,
+            decoder_heads=2,
+            decoder_hidden=12,
+        )
+        return cls(sizes, points_per_side=4)
 
     def forward(self, x: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         """Mask logits (P, 256, 256) and estimated IoU (P,) for each point, of (1, 3, 1024, 1024) normalized.
@@ -69,19 +75,20 @@ class AdaptedEncoder(nn.Module):
     before each block are their own, the projection to the transformer's width is shared.
     """
 
-    def __init__(self):
+    def __init__(self, sizes: Sizes):
         super().__init__()
-        narrow = WIDTH // REDUCTION
-        self.pos_embed = nn.Parameter(torch.zeros(1, SIDE, SIDE, WIDTH))
-        self.patch_embed = PatchEmbed(WIDTH, PATCH)
-        self.hfp_overlap_patch_embed = PatchEmbed(WIDTH, 2 * PATCH, PATCH, PATCH // 2)
-        self.adaptor_patch_embed_tune = nn.Linear(WIDTH, narrow)
-        self.hfp_patch_embed_tune = nn.Linear(WIDTH, narrow)
-        self.blocks = blocks(WIDTH, DEPTH, HEADS, SIDE, WINDOW, WHOLE, MLP_NAMES)
-        self.adaptor_shared_up_projection_layer = nn.Linear(narrow, WIDTH)
-        self.adaptor_blocks = nn.ModuleList(_adaptor(narrow) for _ in range(DEPTH))
+        width = sizes.width
+        narrow = width // REDUCTION
+        self.pos_embed = nn.Parameter(torch.zeros(1, sizes.side, sizes.side, width))
+        self.patch_embed = PatchEmbed(width, PATCH)
+        self.hfp_overlap_patch_embed = PatchEmbed(width, 2 * PATCH, PATCH, PATCH // 2)
+        self.adaptor_patch_embed_tune = nn.Linear(width, narrow)
+        self.hfp_patch_embed_tune = nn.Linear(width, narrow)
+        self.blocks = encoder_blocks(sizes)
+        self.adaptor_shared_up_projection_layer = nn.Linear(narrow, width)
+        self.adaptor_blocks = nn.ModuleList(_adaptor(narrow) for _ in range(sizes.depth))
         self.adaptor_final_block = _adaptor(narrow)
-        self.neck = neck(WIDTH)
+        self.neck = neck(width, sizes.channels)
 
     def forward(self, x: Tensor) -> Tensor:
         detail = self.hfp_patch_embed_tune(self.hfp_overlap_patch_embed(high_pass(x)))
@@ -107,7 +114,7 @@ def high_pass(x: Tensor) -> Tensor:
 
 
 class PointMasks(NamedTuple):
-    """What one point each brought.
+    """The mask of each point.
 
     logits: (P, 256, 256). iou: (P,), the network's estimate. area: (P,) pixels of 1024 x 1024 inside the mask.
     feature: (P, 256), the image encoder's mean inside the mask, NaN where none of its positions is.
@@ -119,10 +126,10 @@ class PointMasks(NamedTuple):
     feature: Tensor
 
 
-def point_grid(points_a_side: int) -> Tensor:
-    """(P, 2) of x and y in pixels of the input, row by row, half a step away from the borders."""
-    place = (torch.arange(points_a_side) + 0.5) * (INPUT_SIZE / points_a_side)
-    y, x = torch.meshgrid(place, place, indexing="ij")
+def point_grid(points_per_side: int, side: int) -> Tensor:
+    """(P, 2) of x and y in pixels of an input of this side, row by row, half a step away from its margins."""
+    centres = (torch.arange(points_per_side) + 0.5) * (side / points_per_side)
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
     return torch.stack([x.flatten(), y.flatten()], 1)
 
 
@@ -131,16 +138,16 @@ def ask(network: SAFIRE, features: Tensor, points: Tensor) -> PointMasks:
     parts = []
     for some in points.to(features.device).split(POINTS_AT_ONCE):
         logits, iou = network.masks(features, some)
-        inside = enlarged(logits) > 0
+        inside = enlarged(logits, network.input_size) > 0
         at_positions = inside[:, ::PATCH, ::PATCH].flatten(1).to(features.dtype)  # the nearest pixel, as the authors'
         feature = at_positions @ features[0].flatten(1).T / at_positions.sum(1, keepdim=True)
         parts.append((logits, iou, inside.sum((1, 2)), feature))
     return PointMasks(*(torch.cat(column).float().cpu() for column in zip(*parts, strict=True)))
 
 
-def enlarged(logits: Tensor) -> Tensor:
-    """(P, 256, 256) to (P, 1024, 1024), bilinear."""
-    return F.interpolate(logits[None], (INPUT_SIZE, INPUT_SIZE), mode="bilinear", align_corners=False)[0]
+def enlarged(logits: Tensor, side: int) -> Tensor:
+    """(P, 256, 256) to (P, side, side), bilinear."""
+    return F.interpolate(logits[None], (side, side), mode="bilinear", align_corners=False)[0]
 
 
 def clusters(points: Tensor, count: int, seed: int) -> Tensor:
@@ -187,13 +194,13 @@ def forged_and_other(masks: PointMasks, seed: int) -> tuple[list[int], np.ndarra
     return best, labels
 
 
-def partition(masks: PointMasks, count: int, seed: int) -> np.ndarray:
-    """Which of at most `count` sources each pixel comes from, uint8 (1024, 1024): the one with the largest logit.
+def partition(masks: PointMasks, count: int, seed: int, side: int) -> np.ndarray:
+    """Which of at most `count` sources each pixel comes from, uint8 (side, side): the one with the largest logit.
 
     Sources are numbered by the first of the points, row by row, that has its best mask.
     """
     best, _ = best_of_each(masks, count, seed)
-    return enlarged(masks.logits[sorted(best)]).argmax(0).to(torch.uint8).numpy()
+    return enlarged(masks.logits[sorted(best)], side).argmax(0).to(torch.uint8).numpy()
 
 
 @register(
@@ -226,29 +233,35 @@ class SAFIRELocalizer(NetworkLocalizer):
 
     def __init__(
         self,
-        weights: str | os.PathLike | Mapping[str, Tensor] | None = None,
-        device: str = "cpu",
+        weights: Weights = None,
+        device: str | torch.device = "cpu",
+        precision: str = "float32",
+        memory_gb: float | None = None,
         seed: int = 0,
         sources: int = 3,
     ):
-        super().__init__(weights, device)
+        super().__init__(weights, device, precision, memory_gb)
         self.seed = seed
         self.sources = sources
 
-    def localize(self, image: ForensicImage) -> ScoreMap:
-        with torch.inference_mode():
-            features = self.network.image_encoder(normalized_square(image.rgb, INPUT_SIZE).to(self._device))
-            masks = ask(self.network, features, point_grid(POINTS_A_SIDE))
-            best, labels = forged_and_other(masks, self.seed)
-            forged, *other = enlarged(masks.logits[best]).sigmoid()
-            probability = (forged + 1 - other[0]) / 2 if other else forged
-            sources = partition(masks, self.sources, self.seed)
-        grid = (POINTS_A_SIDE, POINTS_A_SIDE)
+    def preprocess(self, image: ForensicImage) -> Tensor:
+        return normalized_square(image.rgb, self.network.input_size)
+
+    def forward(self, x: Tensor, tiling: None = None) -> PointMasks:
+        points = point_grid(self.network.points_per_side, self.network.input_size)
+        return ask(self.network, self.network.image_encoder(x), points)
+
+    def postprocess(self, output: PointMasks, image: ForensicImage) -> ScoreMap:
+        side, grid = self.network.input_size, (self.network.points_per_side,) * 2
+        best, labels = forged_and_other(output, self.seed)
+        forged, *other = enlarged(output.logits[best], side).sigmoid()
+        probability = (forged + 1 - other[0]) / 2 if other else forged
+        sources = partition(output, self.sources, self.seed, side)
         extras = {
-            "point_iou": masks.iou.numpy().reshape(grid),
+            "point_iou": output.iou.numpy().reshape(grid),
             "point_cluster": labels.reshape(grid),
-            "iou": [float(masks.iou[i]) for i in best],
+            "iou": [float(output.iou[i]) for i in best],
             "clusters": [int((labels == label).sum()) for label in (0, 1)],
             "sources": cv2.resize(sources, image.shape[::-1], interpolation=cv2.INTER_NEAREST),
         }
-        return ScoreMap(probability.numpy(), "probability", extras=extras).resized(*image.shape)
+        return ScoreMap(to_array(probability), "probability", extras=extras)

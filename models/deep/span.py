@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import cv2
@@ -12,13 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import WeightFile, register
-from models.deep.localizer import NetworkLocalizer
+from models.convolution import at_least_float32
 from models.deep.parts.keras import convolution, read_keras
 from models.deep.parts.manipulation_trace import FIRST_WIDTH, LAYERS, RADIUS, WIDTHS, trace_features
 from models.deep.parts.resample import left_aligned, sampled
 from models.deep.parts.srm import by_channel
 from models.deep.parts.tiles import Tiling, patchwise
 from models.image import ForensicImage, ScoreMap
+from models.network import NetworkLocalizer, to_array, to_tensor
 
 PATCH = 576  # pixels a side seen at once by the features; the attention takes as much memory for it
 MARGIN = 32  # pixels of it that are not kept; the features depend on fewer, and interpolation on one more
@@ -33,24 +34,30 @@ REACH = sum(shift + 3 for shift in SHIFTS)
 class SPAN(nn.Module):
     """Probability (B, 1, H, W) of forgery for (B, 3, H, W) in -1..1; with `resized` (B, 1, 224, 224).
 
-    resized: bring the features to 224 x 224 before the attention, as the authors' evaluation does.
+    resized: side of the square that the features are brought to before the attention, as the authors' evaluation
+    does; None to keep the image's size. widths: of the feature extractor's convolutions. channels: of the features that
+    attend to each other.
 
     Tensors have Keras' names ("layer/weight") and layout (height, width, in, out).
     """
 
     patch = PATCH
 
-    def __init__(self, resized: bool = True):
+    def __init__(self, resized: int | None = RESIZED, widths: Sequence[int] = WIDTHS, channels: int = CHANNELS):
         super().__init__()
         self.resized = resized
         self.b1c1 = FirstKernels()
-        for layer, channels, out in zip(LAYERS, (FIRST_WIDTH, *WIDTHS), WIDTHS, strict=False):
-            setattr(self, layer, KerasConv2d(channels, out, 3))
-        self.outlierTrans_new = KerasConv2d(WIDTHS[-1], CHANNELS, 1, bias=False)
+        for layer, before, out in zip(LAYERS, (FIRST_WIDTH, *widths), widths, strict=False):
+            setattr(self, layer, KerasConv2d(before, out, 3))
+        self.outlierTrans_new = KerasConv2d(widths[-1], channels, 1, bias=False)
         for i, shift in enumerate(SHIFTS, 1):
-            setattr(self, f"pixel_attention_{i}", PixelAttention(CHANNELS, shift))
-        for i, (channels, out) in enumerate(zip((CHANNELS, *FINAL_WIDTHS), FINAL_WIDTHS, strict=False), 1):
-            setattr(self, f"final_{i}", KerasConv2d(channels, out, 5))
+            setattr(self, f"pixel_attention_{i}", PixelAttention(channels, shift))
+        for i, (before, out) in enumerate(zip((channels, *FINAL_WIDTHS), FINAL_WIDTHS, strict=False), 1):
+            setattr(self, f"final_{i}", KerasConv2d(before, out, 5))
+
+    @classmethod
+    def tiny(cls) -> SPAN:
+        return cls(resized=48, widths=(4,) * len(WIDTHS), channels=4)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.decide(self.attended(x))
@@ -60,7 +67,7 @@ class SPAN(nn.Module):
         # The official code resizes 256 features and adapts them then; a 1 x 1 convolution without bias commutes.
         if self.resized:
             tiling = Tiling(self.patch, MARGIN)
-            (adapted,) = sampled(lambda part, _: [self._adapted(part)], x, tiling, [RESIZED], left_aligned)
+            (adapted,) = sampled(lambda part, _: [self._adapted(part)], x, tiling, [self.resized], left_aligned)
         else:
             adapted = patchwise(self._adapted, x, self.patch, RADIUS)
         return patchwise(self._attend, adapted, self.patch, REACH)
@@ -85,7 +92,7 @@ class SPAN(nn.Module):
     def _decide(self, x: Tensor) -> Tensor:
         for i in range(len(FINAL_WIDTHS)):
             x = getattr(self, f"final_{i + 1}")(x if i == 0 else x.relu())
-        return x.sigmoid()
+        return at_least_float32(x).sigmoid()
 
     def state_dict(self, *args, **kwargs) -> dict[str, Tensor]:
         return {name.replace(".", "/"): value for name, value in super().state_dict(*args, **kwargs).items()}
@@ -173,7 +180,7 @@ def _number(layer: str) -> int:
 
 def network_input(rgb: np.ndarray) -> Tensor:
     """Float32 (1, 3, H, W) in -1..1 of uint8 (H, W, 3)."""
-    return torch.from_numpy(rgb.astype(np.float32) / 255 * 2 - 1).permute(2, 0, 1)[None].contiguous()
+    return (to_tensor(rgb) * 2 - 1).contiguous()
 
 
 @register(
@@ -205,10 +212,11 @@ class SPANLocalizer(NetworkLocalizer):
     make_network = SPAN
     read = staticmethod(partial(read_keras, convert=from_keras))
 
-    def localize(self, image: ForensicImage) -> ScoreMap:
-        with torch.inference_mode():
-            probability = self.network(network_input(image.rgb).to(self._device))[0, 0].float().cpu().numpy()
+    def preprocess(self, image: ForensicImage) -> Tensor:
+        return network_input(image.rgb)
+
+    def postprocess(self, output: Tensor, image: ForensicImage) -> ScoreMap:
         height, width = image.shape
-        values = cv2.resize(probability, (width, height), interpolation=cv2.INTER_NEAREST)
+        values = cv2.resize(to_array(output[0, 0]), (width, height), interpolation=cv2.INTER_NEAREST)
         count = len(Tiling(self.network.patch, MARGIN).places(height, width))
         return ScoreMap(values, "probability", extras={"tiles": count})

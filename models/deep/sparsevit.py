@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import WeightFile, register
-from models.deep.localizer import NetworkLocalizer
 from models.deep.parts import mit
 from models.deep.parts.imagenet import normalized_square
 from models.deep.parts.layer_norm import MapLayerNorm
 from models.image import ForensicImage, ScoreMap
+from models.network import NetworkLocalizer, to_array
 
-INPUT_SIZE = 512
-WIDTHS = (64, 128, 320, 512)  # at strides 4, 8, 16 and 32
-DEPTHS = (5, 8, 20, 7)
-HEAD_WIDTH = 64
-# Positions along a side of the map that attend to each other, by group of blocks.
-GROUPS_3 = (4, 8, 16, 32)
-GROUPS_4 = (8, 16)
-BLOCKS_A_GROUP_3 = 5
-BLOCKS_A_GROUP_4 = 4  # the last group has what is left
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of a SparseViT.
+
+    widths, depths: channels and blocks of the four stages, at strides 4, 8, 16 and 32. head_width: channels of an
+    attention head. groups_3, groups_4: positions along a side of the map that attend to each other, for each group of
+    blocks of stages 3 and 4. per_group_3, per_group_4: blocks of a group; the last one has what is left. input_size:
+    of the squares that the localizer resizes photos to.
+    """
+
+    widths: tuple[int, int, int, int] = (64, 128, 320, 512)
+    depths: tuple[int, int, int, int] = (5, 8, 20, 7)
+    head_width: int = 64
+    groups_3: tuple[int, ...] = (4, 8, 16, 32)
+    groups_4: tuple[int, ...] = (8, 16)
+    per_group_3: int = 5
+    per_group_4: int = 4
+    input_size: int = 512
 
 
 class SparseViT(nn.Module):
@@ -30,10 +43,27 @@ class SparseViT(nn.Module):
     H and W are multiples of 512.
     """
 
-    def __init__(self):
+    def __init__(self, sizes: Sizes | None = None):
         super().__init__()
-        self.encoder_net = Encoder()
-        self.lmu = WeightedSum()
+        sizes = sizes or Sizes()
+        self.input_size = sizes.input_size
+        self.encoder_net = Encoder(sizes)
+        self.lmu = WeightedSum(sizes.widths)
+
+    @classmethod
+    def tiny(cls) -> SparseViT:
+        return cls(
+            Sizes(
+                widths=(4, 6, 8, 12),
+                depths=(1, 1, 4, 3),
+                head_width=4,
+                groups_3=(1, 2, 2, 4),
+                groups_4=(1, 2),
+                per_group_3=1,
+                per_group_4=2,
+                input_size=64,
+            )
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.lmu(self.encoder_net(x))
@@ -45,35 +75,38 @@ class Encoder(nn.Module):
     Of stage 3 the normalized map stands for the last group's; of stage 4 only the first group's is taken as it is.
     """
 
-    def __init__(self):
+    def __init__(self, sizes: Sizes):
         super().__init__()
-        for stage, width in enumerate(WIDTHS):
-            channels, size = (WIDTHS[stage - 1], 2) if stage else (3, 4)
+        self.per_group_3, self.per_group_4 = sizes.per_group_3, sizes.per_group_4
+        widths = sizes.widths
+        for stage, width in enumerate(widths):
+            channels, size = (widths[stage - 1], 2) if stage else (3, 4)
             setattr(self, f"patch_embed{stage + 1}", PatchEmbed(channels, width, size))
-        self.blocks1 = nn.Sequential(*(ConvBlock(WIDTHS[0]) for _ in range(DEPTHS[0])))
-        self.norm1 = MapLayerNorm(WIDTHS[0])  # in released checkpoints, not in the forward pass, like norm2
-        self.blocks2 = nn.Sequential(*(ConvBlock(WIDTHS[1]) for _ in range(DEPTHS[1])))
-        self.norm2 = MapLayerNorm(WIDTHS[1])
-        self.blocks3 = nn.Sequential(
-            *(SparseBlock(WIDTHS[2], GROUPS_3[i // BLOCKS_A_GROUP_3]) for i in range(DEPTHS[2]))
-        )
-        self.norm3 = MapLayerNorm(WIDTHS[2])
-        self.blocks4 = nn.Sequential(
-            *(SparseBlock(WIDTHS[3], GROUPS_4[i // BLOCKS_A_GROUP_4]) for i in range(DEPTHS[3]))
-        )
-        self.norm4 = MapLayerNorm(WIDTHS[3])
+
+        def sparse(stage: int, groups: tuple[int, ...], per_group: int) -> nn.Sequential:
+            counts = (groups[i // per_group] for i in range(sizes.depths[stage]))
+            return nn.Sequential(*(SparseBlock(widths[stage], count, sizes.head_width) for count in counts))
+
+        self.blocks1 = nn.Sequential(*(ConvBlock(widths[0]) for _ in range(sizes.depths[0])))
+        self.norm1 = MapLayerNorm(widths[0])  # in released checkpoints, not in the forward pass, like norm2
+        self.blocks2 = nn.Sequential(*(ConvBlock(widths[1]) for _ in range(sizes.depths[1])))
+        self.norm2 = MapLayerNorm(widths[1])
+        self.blocks3 = sparse(2, sizes.groups_3, sizes.per_group_3)
+        self.norm3 = MapLayerNorm(widths[2])
+        self.blocks4 = sparse(3, sizes.groups_4, sizes.per_group_4)
+        self.norm4 = MapLayerNorm(widths[3])
 
     def forward(self, x: Tensor) -> list[Tensor]:
         x = self.blocks1(self.patch_embed1(x))
         x = self.patch_embed3(self.blocks2(self.patch_embed2(x)))
         maps = []
-        for start in range(0, DEPTHS[2], BLOCKS_A_GROUP_3):
-            x = self.blocks3[start : start + BLOCKS_A_GROUP_3](x)
+        for start in range(0, len(self.blocks3), self.per_group_3):
+            x = self.blocks3[start : start + self.per_group_3](x)
             maps.append(x)
         maps[-1] = self.norm3(x)
-        x = self.blocks4[:BLOCKS_A_GROUP_4](self.patch_embed4(x))
+        x = self.blocks4[: self.per_group_4](self.patch_embed4(x))
         maps.append(x)
-        return [*maps, self.norm4(self.blocks4[BLOCKS_A_GROUP_4:](x))]
+        return [*maps, self.norm4(self.blocks4[self.per_group_4 :](x))]
 
 
 class PatchEmbed(nn.Module):
@@ -125,7 +158,7 @@ class SparseBlock(nn.Module):
     group: positions along a side of each grid.
     """
 
-    def __init__(self, width: int, group: int):
+    def __init__(self, width: int, group: int, head_width: int):
         super().__init__()
         self.group = group
         self.gamma_1 = nn.Parameter(torch.ones(width))
@@ -133,7 +166,7 @@ class SparseBlock(nn.Module):
         # In released checkpoints, not in the forward pass.
         self.pos_embed = nn.Conv2d(width, width, 3, padding=1, groups=width)
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = Attention(width)
+        self.attn = Attention(width, head_width)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = mit.MixMLP(width, gelu="none")
 
@@ -148,14 +181,15 @@ class SparseBlock(nn.Module):
 class Attention(nn.Module):
     """Multi-head self-attention among the tokens (N, positions, C) of each row."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, head_width: int):
         super().__init__()
+        self.head_width = head_width
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         number, positions, width = x.shape
-        qkv = self.qkv(x).view(number, positions, 3, -1, HEAD_WIDTH).permute(2, 0, 3, 1, 4)
+        qkv = self.qkv(x).view(number, positions, 3, -1, self.head_width).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(*qkv.unbind(0))
         return self.proj(mixed.transpose(1, 2).reshape(number, positions, width))
 
@@ -176,14 +210,14 @@ def from_grids(x: Tensor, group: int, height: int, width: int) -> Tensor:
 class WeightedSum(nn.Module):
     """One logit from the sum of the six maps at the first one's size, each weighted by channel."""
 
-    def __init__(self):
+    def __init__(self, widths: Sequence[int]):
         super().__init__()
-        width = WIDTHS[3]
+        width = widths[3]
         for i in range(1, 7):
             setattr(self, f"gamma{i}", nn.Parameter(torch.ones(width)))
         self.norm = MapLayerNorm(width)
         for i in range(1, 5):
-            setattr(self, f"conv_layer{i}", nn.Conv2d(WIDTHS[2], width, 1))
+            setattr(self, f"conv_layer{i}", nn.Conv2d(widths[2], width, 1))
         self.conv_last = nn.Conv2d(width, 1, 1)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
@@ -220,9 +254,9 @@ class SparseViTLocalizer(NetworkLocalizer):
 
     make_network = SparseViT
 
-    def localize(self, image: ForensicImage) -> ScoreMap:
-        with torch.inference_mode():
-            logits = self.network(normalized_square(image.rgb, INPUT_SIZE).to(self._device))
-            whole = F.interpolate(logits, (INPUT_SIZE, INPUT_SIZE), mode="bilinear", align_corners=False)
-            probability = whole.sigmoid()[0, 0].float().cpu().numpy()
-        return ScoreMap(probability, "probability").resized(*image.shape)
+    def preprocess(self, image: ForensicImage) -> Tensor:
+        return normalized_square(image.rgb, self.network.input_size)
+
+    def postprocess(self, output: Tensor, image: ForensicImage) -> ScoreMap:
+        whole = F.interpolate(output, (self.network.input_size,) * 2, mode="bilinear", align_corners=False)
+        return ScoreMap(to_array(whole.sigmoid()[0, 0]), "probability")

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from models import WeightFile, register
-from models.deep.localizer import NativeSizeLocalizer, NetworkLocalizer
+from models.deep.parts import dncnn
 from models.deep.parts.cmx import DualTransformer, detection_head, pooled
-from models.deep.parts.dncnn import in_patches, noiseprint_plus
 from models.deep.parts.imagenet import normalized
-from models.deep.parts.mit import SMALLEST, WIDTHS, SegFormerHead, enlarge, patch_embed
+from models.deep.parts.mit import B2, SMALLEST, TINY, SegFormerHead, Variant, enlarge
 from models.deep.parts.padding import at_least
 from models.image import ForensicImage, ScoreMap
-from models.memory import GB, Cost
+from models.memory import GB, Cost, MemoryPolicy
+from models.network import NetworkLocalizer, to_array, to_tensor
 
 EMBEDDING = 512
 PAGE = "https://www.grip.unina.it/download/prog/TruFor/TruFor_weights.zip"
@@ -36,35 +34,39 @@ class Found(NamedTuple):
 class Backbone(DualTransformer):
     """The extra branch has embeddings of the same form as the first."""
 
-    def __init__(self):
-        super().__init__({f"extra_patch_embed{stage + 1}": patch_embed(stage) for stage in range(4)})
+    def __init__(self, variant: Variant):
+        super().__init__({f"extra_patch_embed{stage + 1}": variant.patch_embed(stage) for stage in range(4)}, variant)
 
     def embed_extra(self, stage: int, x: Tensor) -> Tensor:
         return getattr(self, f"extra_patch_embed{stage + 1}")(x)[0]
 
 
-def head(classes: int, eps: float) -> SegFormerHead:
+def head(classes: int, eps: float, variant: Variant, embedding: int) -> SegFormerHead:
     """eps: of its batch normalization, which differs between the released network's two heads."""
     fuse = nn.Sequential(
-        nn.Conv2d(4 * EMBEDDING, EMBEDDING, 1), nn.BatchNorm2d(EMBEDDING, eps=eps), nn.ReLU(inplace=True)
+        nn.Conv2d(4 * embedding, embedding, 1), nn.BatchNorm2d(embedding, eps=eps), nn.ReLU(inplace=True)
     )
-    return SegFormerHead(WIDTHS, EMBEDDING, classes, fuse)
+    return SegFormerHead(variant.widths, embedding, classes, fuse)
 
 
 class TruFor(nn.Module):
-    """Any height and width from 32 up."""
+    """Any height and width from 32 up. noise_width: of the network for Noiseprint++."""
 
-    def __init__(self):
+    def __init__(self, variant: Variant = B2, embedding: int = EMBEDDING, noise_width: int = dncnn.WIDTH):
         super().__init__()
-        self.backbone = Backbone()
-        self.decode_head = head(2, eps=1e-3)
-        self.decode_head_conf = head(1, eps=1e-5)
+        self.backbone = Backbone(variant)
+        self.decode_head = head(2, 1e-3, variant, embedding)
+        self.decode_head_conf = head(1, 1e-5, variant, embedding)
         self.detection = detection_head()
-        self.dncnn = noiseprint_plus()
+        self.dncnn = dncnn.noiseprint_plus(noise_width)
+
+    @classmethod
+    def tiny(cls) -> TruFor:
+        return cls(TINY, embedding=8, noise_width=4)
 
     def forward(self, rgb: Tensor) -> Found:
         """rgb: (B, 3, H, W), the 8-bit values divided by 256."""
-        noiseprint = in_patches(self.dncnn, rgb)
+        noiseprint = dncnn.in_patches(self.dncnn, rgb)
         features = self.backbone(normalized(rgb), noiseprint.expand(-1, 3, -1, -1))
         logits, confidence = (
             enlarge(head(features), rgb.shape[2:]) for head in (self.decode_head, self.decode_head_conf)
@@ -85,7 +87,7 @@ class TruFor(nn.Module):
     trained_on=("casia2", "imd2020", "fantasticreality", "tampcoco", "compraise"),
     weights=(WeightFile("trufor.pth.tar", f"{PAGE} (MD5 of the zip: 7bee48f3476c75616c3c5721ab256ff8)", LICENCE),),
 )
-class TruForLocalizer(NativeSizeLocalizer, NetworkLocalizer):
+class TruForLocalizer(NetworkLocalizer):
     """Probability of forgery at native size. image_score: the network's own. extras: "confidence" 0..1 float32 (H, W)
     in the map, "noiseprint" float32 (H, W), "padded" where a side below 32 pixels was extended by repeating the edge,
     and those of `Decision`.
@@ -96,19 +98,14 @@ class TruForLocalizer(NativeSizeLocalizer, NetworkLocalizer):
     """
 
     make_network = TruFor
-    cost = Cost(per_pixel=180, fixed=0.6 * GB)
-    tiling = None
+    memory = MemoryPolicy(Cost(per_pixel=180, fixed=0.6 * GB))
 
-    def localize(self, image: ForensicImage) -> ScoreMap:
+    def preprocess(self, image: ForensicImage) -> Tensor:
+        return to_tensor(at_least(image.rgb, SMALLEST), 256)
+
+    def postprocess(self, output: Found, image: ForensicImage) -> ScoreMap:
         height, width = image.shape
-        rgb = at_least(image.rgb, SMALLEST)
-        _, decided = self.decide(*rgb.shape[:2])
-        x = torch.from_numpy(rgb.astype(np.float32) / 256).permute(2, 0, 1)[None].to(self._device)
-        with torch.inference_mode():
-            found = self.network(x)
-            maps = (found.logits.softmax(1)[0, 1], found.confidence.sigmoid()[0, 0], found.noiseprint[0, 0])
-            forged, confidence, noiseprint = (m[:height, :width].contiguous().cpu().numpy() for m in maps)
-            score = found.detection.sigmoid().item()
-        extras = {"confidence": confidence, "noiseprint": noiseprint, "padded": rgb.shape[:2] != image.shape}
-        extras |= decided
-        return ScoreMap(forged, "probability", image_score=score, extras=extras)
+        maps = (output.logits.softmax(1)[0, 1], output.confidence.sigmoid()[0, 0], output.noiseprint[0, 0])
+        forged, confidence, noiseprint = (to_array(m[:height, :width]) for m in maps)
+        extras = {"confidence": confidence, "noiseprint": noiseprint, "padded": min(image.shape) < SMALLEST}
+        return ScoreMap(forged, "probability", output.detection.sigmoid().item(), extras)

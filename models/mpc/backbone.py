@@ -191,7 +191,7 @@ class ConvolutionChain(nn.Sequential):
 
 
 class HighResolutionModule(nn.Module):
-    """Two transformer blocks a branch, then every branch receives the sum of all, brought to its size."""
+    """Two transformer blocks per branch, then every branch receives the sum of all, brought to its size."""
 
     def __init__(self, channels: tuple[int, ...], heads: tuple[int, ...], drop_paths: list[float]):
         super().__init__()
@@ -252,12 +252,12 @@ def resize(x: Tensor, size: torch.Size) -> Tensor:
 
 
 class Projection(nn.Module):
-    """1 x 1 convolution, batch normalization and ReLU from a branch to 256 channels."""
+    """1 x 1 convolution, batch normalization and ReLU from a branch to the channels that are fused."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, out: int):
         super().__init__()
-        self.conv = nn.Conv2d(channels, PROJECTED_CHANNELS, 1, bias=False)
-        self.bn = nn.BatchNorm2d(PROJECTED_CHANNELS, eps=1e-3, momentum=0.03)
+        self.conv = nn.Conv2d(channels, out, 1, bias=False)
+        self.bn = nn.BatchNorm2d(out, eps=1e-3, momentum=0.03)
 
     def forward(self, x: Tensor) -> Tensor:
         return convolve(x, self.conv, self.bn, "relu")
@@ -266,26 +266,25 @@ class Projection(nn.Module):
 class HRFormer(nn.Module):
     """HRFormer-Base, -Small or -Tiny with MPC's projections.
 
-    variant: key of VARIANTS.
+    variant: key of VARIANTS, or one of its own.
     drop_path: stochastic depth of the last block; it grows linearly from 0 at the first.
+    projected: channels of each map that is returned.
     """
 
-    def __init__(self, variant: str, drop_path: float = 0.2):
+    def __init__(self, variant: str | Variant, drop_path: float = 0.2, projected: int = PROJECTED_CHANNELS):
         super().__init__()
-        if variant not in VARIANTS:
-            raise ValueError(f"unknown HRFormer variant {variant!r}; known: {', '.join(VARIANTS)}")
-        channels, heads, modules = (
-            VARIANTS[variant].channels,
-            VARIANTS[variant].heads,
-            VARIANTS[variant].modules,
-        )
+        if isinstance(variant, str):
+            if variant not in VARIANTS:
+                raise ValueError(f"unknown HRFormer variant {variant!r}; known: {', '.join(VARIANTS)}")
+            variant = VARIANTS[variant]
+        channels, heads, modules = variant.channels, variant.heads, variant.modules
         depth = BLOCKS_PER_MODULE * sum(modules)
         drops = [drop_path * block / (depth - 1) for block in range(depth)]
         self.conv1 = nn.Conv2d(3, STEM_CHANNELS, 3, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(STEM_CHANNELS)
         self.conv2 = nn.Conv2d(STEM_CHANNELS, STEM_CHANNELS, 3, stride=2, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(STEM_CHANNELS)
-        self.convs = nn.ModuleList(Projection(width) for width in channels)
+        self.convs = nn.ModuleList(Projection(width, projected) for width in channels)
         wide = 4 * STEM_CHANNELS
         self.layer1 = nn.Sequential(
             Bottleneck(STEM_CHANNELS, STEM_CHANNELS, wide), Bottleneck(wide, STEM_CHANNELS, wide)

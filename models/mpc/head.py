@@ -1,4 +1,4 @@
-"""MPC's heads: 1 x 1 convolutions from the fused features to one logit a position (stage 2 of the recipe)."""
+"""MPC's heads: 1 x 1 convolutions from the fused features to one logit per position (stage 2 of the recipe)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ class Decoder(nn.Module):
     """The classifier of the released checkpoints.
 
     head: "catnet" (the authors' MPC_CATNet weights) or "casia2" (MPC_CASIAv2, one layer more).
+    fused: channels of the features.
     """
 
-    def __init__(self, head: str):
+    def __init__(self, head: str, fused: int = FUSED_CHANNELS):
         super().__init__()
         if head not in HEADS:
             raise ValueError(f"unknown MPC head {head!r}; known: {', '.join(HEADS)}")
-        widths = (FUSED_CHANNELS, *HEADS[head], 1)
+        widths = (fused, *HEADS[head], 1)
         layers: list[nn.Module] = []
         for channels, out in pairwise(widths):
             layers += [nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, out, 1)]

@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from models import Localizer, WeightFile, WeightsError, WeightsMissing, register
+from models import WeightFile, WeightsError, WeightsMissing, register
 from models.checkpoint import Checkpoint, load_strictly, read_checkpoint, registered_file
-from models.device import compute_device
 from models.image import ForensicImage, ScoreMap
 from models.mpc.backbone import VARIANTS
 from models.mpc.head import HEADS
-from models.mpc.network import MPC
+from models.mpc.network import INPUT_SIZE, MPC
+from models.network import NetworkLocalizer, Weights, square_tensor, to_array, without_memory
 
 SHIPPED = Path(__file__).with_name("weights") / "mpc_small.safetensors"
 PAPER = "Lou et al., Exploring Multi-View Pixel Contrast for General and Robust Image Forgery Localization, TIFS 2025"
 AUTHORS_LICENCE = "CC BY-NC 4.0"
-OFFICIAL_INPUT_SIZE = 512
+# The forms that a checkpoint may be of, in words, for the message about one that does not fit.
+FORMS = {
+    ("base", "catnet"): "HRFormer-Base with the CATNet head (mpc-catnet)",
+    ("base", "casia2"): "HRFormer-Base with the CASIAv2 head (mpc-casia2)",
+    ("small", "catnet"): "HRFormer-Small (mpc)",
+    ("small", "casia2"): "HRFormer-Small with the CASIAv2 head",
+    ("tiny", "catnet"): "HRFormer-Tiny",
+}
 
 
-class MPCLocalizer(Localizer):
+class CASIA2MPC(MPC):
+    """With the head of the authors' small-scale experiment. form: as of `MPC`."""
+
+    def __init__(self, **form):
+        super().__init__(head="casia2", **form)
+
+    @classmethod
+    def tiny(cls) -> MPC:
+        return MPC.tiny("casia2")
+
+
+class MPCLocalizer(NetworkLocalizer):
     """Probability of forgery of every pixel, as in the authors' test script.
 
     The photo is resized to a square (bilinear, 8 bit, aspect ratio not kept), divided by 255, and passed through
@@ -38,36 +54,40 @@ class MPCLocalizer(Localizer):
     """
 
     network: MPC
-    input_size: int
     windows: float = 0.0
 
-    def _load(self, checkpoint: Checkpoint, backbone: str, head: str, input_size: int, device: str) -> None:
-        target = compute_device(device)
-        with torch.device("meta"):
-            network = MPC(backbone, head)
-        load_strictly(network, checkpoint, _others(backbone, head))
-        self.network = network.to(target).eval()
-        self.input_size = input_size
-        self.weights_digest = checkpoint.digest
-        self._device = target
+    @property
+    def input_size(self) -> int:
+        return self.network.input_size
 
-    def localize(self, image: ForensicImage) -> ScoreMap:
-        whole = self._map(image.rgb)
-        if not self.windows:
+    def load(self, weights: Weights) -> tuple[nn.Module, str]:
+        checkpoint = read_checkpoint(registered_file(self.card) if weights is None else weights)
+        return self._filled(self.make_network, checkpoint), checkpoint.digest
+
+    def _filled(self, make_network, checkpoint: Checkpoint) -> MPC:
+        network = without_memory(make_network)
+        load_strictly(network, checkpoint, {words: lambda form=form: MPC(*form) for form, words in FORMS.items()})
+        return network
+
+    def preprocess(self, image: ForensicImage) -> Tensor:
+        """The whole photo, then its windows: (1 or 5, 3, input_size, input_size)."""
+        windows = corners(image.shape, self.windows) if self.windows else []
+        return torch.cat([square_tensor(rgb, self.input_size) for rgb in (image.rgb, *(image.rgb[w] for w in windows))])
+
+    def postprocess(self, output: Tensor, image: ForensicImage) -> ScoreMap:
+        whole, *parts = (to_array(probability) for probability in output.sigmoid()[:, 0])
+        whole = _resized(whole, image.shape)
+        if not parts:
             return ScoreMap(whole, "probability")
         total, count = (np.zeros(image.shape, np.float32) for _ in range(2))
-        for window in corners(image.shape, self.windows):
-            total[window] += self._map(image.rgb[window])
+        for window, part in zip(corners(image.shape, self.windows), parts, strict=True):
+            total[window] += _resized(part, total[window].shape)
             count[window] += 1
         return ScoreMap((whole + total / count) / 2, "probability")
 
-    def _map(self, rgb: np.ndarray) -> np.ndarray:
-        """Probabilities, float32 (H, W), of a photo or a window of one."""
-        square = cv2.resize(rgb, (self.input_size, self.input_size), interpolation=cv2.INTER_LINEAR)
-        x = torch.from_numpy((square / 255.0).astype(np.float32)).permute(2, 0, 1)[None]
-        with torch.inference_mode():
-            probability = self.network(x.to(self._device)).sigmoid()[0, 0].float().cpu().numpy()
-        return cv2.resize(probability, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_LINEAR)
+
+def _resized(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    return cv2.resize(values, shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def corners(shape: tuple[int, int], share: float) -> list[tuple[slice, slice]]:
@@ -92,16 +112,17 @@ class MPCSmall(MPCLocalizer):
     The config may name the published sets that the network was trained on (`bench train` writes it so).
     """
 
-    def __init__(self, weights: str | os.PathLike | Mapping[str, Tensor] | None = None, device: str = "cpu"):
+    def load(self, weights: Weights) -> tuple[nn.Module, str]:
         if weights is None and not SHIPPED.is_file():
             raise WeightsMissing(
                 f"mpc needs {SHIPPED}, which is part of the repository: restore it from there, or train it with "
                 "`python -m bench train mpc`"
             )
         checkpoint = read_checkpoint(SHIPPED if weights is None else weights)
-        self._load(checkpoint, *_described(checkpoint), device)
+        backbone, head, input_size = _described(checkpoint)
         self.windows = _windows(checkpoint)
         self.trained_on = _named_sets(checkpoint)
+        return self._filled(lambda: MPC(backbone, head, input_size=input_size), checkpoint), checkpoint.digest
 
 
 @register(
@@ -117,9 +138,7 @@ class MPCSmall(MPCLocalizer):
 class MPCCatNet(MPCLocalizer):
     """The authors' checkpoint of their large-scale experiment."""
 
-    def __init__(self, weights: str | os.PathLike | Mapping[str, Tensor] | None = None, device: str = "cpu"):
-        checkpoint = read_checkpoint(registered_file(self.card) if weights is None else weights)
-        self._load(checkpoint, "base", "catnet", OFFICIAL_INPUT_SIZE, device)
+    make_network = MPC
 
 
 @register(
@@ -135,14 +154,12 @@ class MPCCatNet(MPCLocalizer):
 class MPCCasia2(MPCLocalizer):
     """The authors' checkpoint of their small-scale experiment, whose head has one layer more."""
 
-    def __init__(self, weights: str | os.PathLike | Mapping[str, Tensor] | None = None, device: str = "cpu"):
-        checkpoint = read_checkpoint(registered_file(self.card) if weights is None else weights)
-        self._load(checkpoint, "base", "casia2", OFFICIAL_INPUT_SIZE, device)
+    make_network = CASIA2MPC
 
 
 def _described(checkpoint: Checkpoint) -> tuple[str, str, int]:
     """Backbone, head and input size that the checkpoint's config names."""
-    config = {"backbone": "small", "head": "catnet", "input_size": OFFICIAL_INPUT_SIZE, **checkpoint.config}
+    config = {"backbone": "small", "head": "catnet", "input_size": INPUT_SIZE, **checkpoint.config}
     backbone, head, size = config["backbone"], config["head"], config["input_size"]
     if backbone not in VARIANTS or head not in HEADS or not isinstance(size, int) or size < 1:
         raise WeightsError(
@@ -168,15 +185,3 @@ def _named_sets(checkpoint: Checkpoint) -> tuple[str, ...] | None:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise WeightsError(f"{checkpoint.source}: trained_on in its config is {names!r} and not a list of set names")
     return tuple(names)
-
-
-def _others(backbone: str, head: str) -> dict:
-    """The other forms of the network, in words, with what builds them."""
-    words = {
-        ("base", "catnet"): "HRFormer-Base with the CATNet head (mpc-catnet)",
-        ("base", "casia2"): "HRFormer-Base with the CASIAv2 head (mpc-casia2)",
-        ("small", "catnet"): "HRFormer-Small (mpc)",
-        ("small", "casia2"): "HRFormer-Small with the CASIAv2 head",
-        ("tiny", "catnet"): "HRFormer-Tiny",
-    }
-    return {text: lambda form=form: MPC(*form) for form, text in words.items() if form != (backbone, head)}

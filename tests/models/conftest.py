@@ -3,6 +3,9 @@
 import os
 
 import pytest
+import torch
+
+from models.device import compute_device
 
 
 def pytest_addoption(parser):
@@ -12,6 +15,13 @@ def pytest_addoption(parser):
         default=os.environ.get("PARITY", "quick"),
         help="which recorded outputs of official networks to reproduce (also: environment variable PARITY)",
     )
+    parser.addoption("--device", default="cpu", help='where they are reproduced: "cpu", "cuda" or "cuda:1"')
+
+
+@pytest.fixture
+def device(request) -> torch.device:
+    """The device asked for with --device."""
+    return compute_device(request.config.getoption("device", default="cpu"))
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ that `fill.py` makes from names and seeds. A network takes part through an adapt
 
     QUICK                  names of the cases that run in every test run; the others need --parity=all
     state_dicts()          manifest file name -> our state dict
-    outputs(case: Case)    output name -> our array, of the full (not sub-sampled) shape
+    outputs(case: Case)    output name -> our array, of the full (not sub-sampled) shape; whatever the case does not
+                           fix by its image comes from its recorded arrays and their shapes
     SIGMOID_OF             optional, output name -> name of the logits whose sigmoid it is, see `allowed`
     TRUNCATED              optional, names of outputs that the official code truncates to whole numbers; ours are given
                            before that, because a rounding error can carry a value over a step
@@ -17,14 +18,19 @@ import importlib.util
 import json
 import os
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from shared import SHARED
+
+import models
+from models.device import arithmetic
 
 ROOT = Path(os.environ.get("PARITY_ROOT", SHARED / "parity"))
 ADAPTERS = Path(__file__).with_name("parity")
@@ -43,7 +49,17 @@ class Case:
     name: str
     image: np.ndarray
     stored: dict[str, np.ndarray]
-    fill: object
+    fill: Callable[[dict], dict]
+    device: torch.device
+
+    def build(self, name: str, weights: object) -> models.Localizer:
+        return models.build(name, weights=weights, device=self.device)
+
+    def resized(self, height: int, width: int) -> np.ndarray:
+        """The image at this size (bilinear, 8 bits); as it is where that is its own."""
+        if (height, width) == self.image.shape[:2]:
+            return self.image
+        return cv2.resize(self.image, (int(width), int(height)), interpolation=cv2.INTER_LINEAR)
 
     def output_names(self) -> list[str]:
         return [name for name in self.stored if "__" not in name]
@@ -63,13 +79,13 @@ def adapter_of(network: str) -> ModuleType:
     return load_module(path)
 
 
-def read_case(path: Path) -> Case:
+def read_case(path: Path, device: torch.device) -> Case:
     made = load_module(ROOT / "fill.py")
     with np.load(path) as file:
         stored = {name: file[name] for name in file.files}
     image = made.test_image(*(int(stored[f"meta__{key}"]) for key in ("height", "width", "seed")))
     assert zlib.crc32(image.tobytes()) == int(stored["meta__image_crc32"]), "fill.py made another image"
-    return Case(path.stem, image, stored, made.fill)
+    return Case(path.stem, image, stored, made.fill, device)
 
 
 def sampled(case: Case, name: str, ours: np.ndarray) -> np.ndarray:
@@ -119,16 +135,19 @@ def test_tensor_names_and_shapes_are_the_official_ones(path):
 
 
 @pytest.mark.parametrize("path", found("case_*.npz"))
-def test_outputs_are_the_official_ones(path, all_parity_cases):
+def test_outputs_are_the_official_ones(path, all_parity_cases, device):
     adapter = adapter_of(path.parent.name)
     if path.stem not in adapter.QUICK and not all_parity_cases:
         pytest.skip("slow; run with --parity=all")
     torch.set_num_threads(1)
-    case = read_case(path)
-    with torch.inference_mode():
-        ours = adapter.outputs(case)
+    case = read_case(path, device)
+    with torch.inference_mode(), arithmetic("float32", device):
+        found = adapter.outputs(case)
+    ours = {
+        name: np.asarray(value.cpu() if isinstance(value, torch.Tensor) else value) for name, value in found.items()
+    }
     sigmoid_of, truncated = getattr(adapter, "SIGMOID_OF", {}), getattr(adapter, "TRUNCATED", ())
-    deviations = {n: deviation(case, n, np.asarray(ours[n]), sigmoid_of, n in truncated) for n in case.output_names()}
+    deviations = {n: deviation(case, n, ours[n], sigmoid_of, n in truncated) for n in case.output_names()}
     rounding = getattr(adapter, "OFFICIAL_ROUNDING", {})
     assert deviations
     assert all(value <= rounding.get((case.name, name), 1) for name, value in deviations.items()), deviations

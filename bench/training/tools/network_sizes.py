@@ -13,39 +13,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
 from bench.files import atomic
-from models.deep.mmfusion import MMFusion, ModalitiesExtractor
-from models.deep.noiseprint.network import Noiseprint
 from models.mpc.network import MPC
 
 TABLE = Path(models.__file__).with_name("sizes.csv")
 PHOTO = 512
 
 
-class MMFusionWhole(nn.Module):
-    """Both networks of MMFusion."""
-
-    def __init__(self) -> None:
-        """The networks without weights."""
-        super().__init__()
-        self.network, self.extractor = MMFusion(), ModalitiesExtractor()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of images (B, 3, H, W)."""
-        return self.network(x, self.extractor(x))
-
-
-OTHERS: dict[str, Callable[[], nn.Module]] = {
-    "mmfusion": MMFusionWhole,
-    "noiseprint": Noiseprint,
-    "mpc": lambda: MPC("small", "catnet"),
-    "mpc-catnet": lambda: MPC("base", "catnet"),
-    "mpc-casia2": lambda: MPC("base", "casia2"),
-}
+# Networks whose form is in their checkpoint.
+OTHERS: dict[str, Callable[[], nn.Module]] = {"mpc": lambda: MPC("small", "catnet")}
 # Shapes of the network's inputs for a photo of 512 x 512, where they are not (1, 3, 512, 512).
 INPUTS: dict[str, tuple[tuple[int, ...], ...]] = {
     "iml-vit": ((1, 3, 1024, 1024),),

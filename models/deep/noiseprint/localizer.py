@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from models import Localizer, WeightFile, WeightsMissing, register, weights_folder
-from models.checkpoint import load_strictly, read_checkpoint
+from models import WeightFile, WeightsMissing, register, weights_folder
 from models.deep.noiseprint.blind import LEAST_VALID, anomaly, smallest_side, to_pixels, windows
 from models.deep.noiseprint.digests import SHA256
 from models.deep.noiseprint.network import Noiseprint, extract
-from models.device import compute_device
 from models.image import ForensicImage, NotApplicable, ScoreMap
+from models.network import NetworkLocalizer, Weights, to_array
 
 FOLDER = "noiseprint"
 UNCOMPRESSED = 101
@@ -71,22 +69,26 @@ def jpeg_quality(steps: np.ndarray) -> int:
         for quality in reversed(QUALITIES)
     ),
 )
-class NoiseprintLocalizer(Localizer):
+class NoiseprintLocalizer(NetworkLocalizer):
     """Distance of each window of 64 x 64 pixels from what most windows follow; no threshold has a meaning.
 
     weights: a folder with the files `model_qf51.pth` .. `model_qf101.pth` (None: `noiseprint` in the weights folder),
     or one file or state dict that then serves all qualities. Of a folder only the files present are needed, and
     localize() raises WeightsMissing for an image of another quality. A photo without JPEG bytes takes 101; below
     quality 51, for which no network was released, that of 51 is taken.
+
+    localize() raises NotApplicable for an image that is too small, flat or saturated to hold 50 textured windows.
+    extras: "quality", of the JPEG file or 101, "network", the quality that the network is for (None: the one given),
+    "noiseprint" float32 (H, W).
     """
 
-    def __init__(self, weights: str | os.PathLike | Mapping[str, Tensor] | None = None, device: str = "cpu"):
-        self._device = compute_device(device)
-        single = weights is not None and (isinstance(weights, Mapping) or not Path(weights).is_dir())
-        self._folder = None
-        if single:
-            self.network, self.weights_digest = self._load(weights)
-            return
+    make_network = Noiseprint
+    _folder: Path | None = None  # None where one network serves all qualities
+    _quality: int | None = None  # that of the network which is loaded
+
+    def load(self, weights: Weights) -> tuple[nn.Module, str]:
+        if weights is not None and (isinstance(weights, Mapping) or not Path(weights).is_dir()):
+            return super().load(weights)
         self._folder = weights_folder() / FOLDER if weights is None else Path(weights)
         present = [q for q in QUALITIES if (self._folder / file_name(q)).is_file()]
         if not present:
@@ -96,50 +98,49 @@ class NoiseprintLocalizer(Localizer):
             digest.update(f"{quality} ".encode())
             digest.update((self._folder / file_name(quality)).read_bytes())
         self._quality = present[-1]
-        self.network, _ = self._load(self._folder / file_name(self._quality))
-        self.weights_digest = digest.hexdigest()
+        network, _ = super().load(self._folder / file_name(self._quality))
+        return network, digest.hexdigest()
 
-    def localize(self, image: ForensicImage) -> ScoreMap:
-        """Score map; extras: "quality", of the JPEG file or 101, "network", the quality that the network is for
-        (None: the one given), "noiseprint" float32 (H, W).
-
-        Raises NotApplicable for an image that is too small, flat or saturated to hold 50 textured windows.
-        """
+    def preprocess(self, image: ForensicImage) -> Tensor:
         if min(image.shape) < smallest_side():
             raise NotApplicable(f"needs {smallest_side()} pixels a side, the image has {min(image.shape)}")
-        quality = UNCOMPRESSED if image.dct is None else min(jpeg_quality(image.dct.tables[0]), UNCOMPRESSED)
-        used = self._use(quality)
-        luminance = image.luminance / np.float32(256)
-        pattern = extract(self.network, luminance, self._device)
-        found = windows(pattern, luminance)
+        self._use(_quality_of(image))
+        return torch.from_numpy(_luminance(image))[None, None]
+
+    def forward(self, luminance: Tensor, tiling: None = None) -> Tensor:
+        return extract(self.network, luminance)
+
+    def postprocess(self, output: Tensor, image: ForensicImage) -> ScoreMap:
+        pattern = to_array(output[0, 0])
+        found = windows(pattern, _luminance(image))
         if found.valid.sum() < LEAST_VALID:
             raise NotApplicable(f"{found.valid.sum()} textured windows, {LEAST_VALID} are needed")
         values = to_pixels(anomaly(found), found, image.shape).astype(np.float32)
-        extras = {"quality": quality, "network": used, "noiseprint": pattern}
+        extras = {"quality": _quality_of(image), "network": self._quality, "noiseprint": pattern}
         return ScoreMap(values, "score", extras=extras)
 
-    def _use(self, quality: int) -> int | None:
-        """Have the network of a quality loaded; returns the quality that it is for."""
-        if self._folder is None:
-            return None
+    def _use(self, quality: int) -> None:
+        """Have the network of a quality loaded."""
         wanted = max(quality, QUALITIES[0])
-        if wanted != self._quality:
-            file = self._folder / file_name(wanted)
-            if not file.is_file():
-                self._missing(wanted)
-            self.network, _ = self._load(file)
-            self._quality = wanted
-        return wanted
-
-    def _load(self, weights: str | os.PathLike | Mapping[str, Tensor]) -> tuple[Noiseprint, str]:
-        checkpoint = read_checkpoint(weights)
-        with torch.device("meta"):
-            network = Noiseprint()
-        load_strictly(network, checkpoint)
-        return network.to(self._device).eval(), checkpoint.digest
+        if self._folder is None or wanted == self._quality:
+            return
+        file = self._folder / file_name(wanted)
+        if not file.is_file():
+            self._missing(wanted)
+        network, _ = super().load(file)
+        self.network, self._quality = network.to(self.device).eval(), wanted
 
     def _missing(self, quality: int) -> None:
         raise WeightsMissing(
             f"noiseprint needs {file_name(quality)} for JPEG quality {quality} ({UNCOMPRESSED}: not a JPEG): download "
             f"it from {PAGE} (licence: {LICENCE}) and put it into {self._folder.absolute()}"
         )
+
+
+def _quality_of(image: ForensicImage) -> int:
+    return UNCOMPRESSED if image.dct is None else min(jpeg_quality(image.dct.tables[0]), UNCOMPRESSED)
+
+
+def _luminance(image: ForensicImage) -> np.ndarray:
+    """Float32 (H, W) in 0..1."""
+    return image.luminance / np.float32(256)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -43,14 +42,18 @@ class Offset(nn.Module):
 class Noiseprint(nn.Module):
     """17 convolutions of 3x3, with the tensor names of the released PyTorch port of the authors' weights."""
 
-    def __init__(self):
+    def __init__(self, width: int = WIDTH):
         super().__init__()
-        layers = [nn.Sequential(nn.Conv2d(1, WIDTH, 3, padding=1), nn.ReLU())]
+        layers = [nn.Sequential(nn.Conv2d(1, width, 3, padding=1), nn.ReLU())]
         for _ in range(DEPTH - 2):
-            convolution = nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False)
-            layers.append(nn.Sequential(convolution, Normalization(WIDTH), Offset(WIDTH), nn.ReLU()))
-        layers.append(nn.Sequential(nn.Conv2d(WIDTH, 1, 3, padding=1)))
+            convolution = nn.Conv2d(width, width, 3, padding=1, bias=False)
+            layers.append(nn.Sequential(convolution, Normalization(width), Offset(width), nn.ReLU()))
+        layers.append(nn.Sequential(nn.Conv2d(width, 1, 3, padding=1)))
         self.conv_layers = nn.ModuleList(layers)
+
+    @classmethod
+    def tiny(cls) -> Noiseprint:
+        return cls(width=4)
 
     def forward(self, luminance: Tensor) -> Tensor:
         """(B, 1, H, W) of the luminance 0..255 divided by 256, to its noise pattern of the same shape."""
@@ -59,10 +62,8 @@ class Noiseprint(nn.Module):
         return luminance
 
 
-def extract(network: Noiseprint, luminance: np.ndarray, device: torch.device) -> np.ndarray:
-    """Noise pattern float32 (H, W) of a luminance float32 (H, W) in 0..1, of a large one in tiles as the authors do."""
-    height, width = luminance.shape
+def extract(network: Noiseprint, luminance: Tensor) -> Tensor:
+    """Noise pattern (1, 1, H, W) of a luminance (1, 1, H, W) in 0..1, of a large one in tiles as the authors do."""
+    height, width = luminance.shape[2:]
     side = max(height, width) if height * width <= WHOLE_PIXELS else TILE
-    x = torch.tensor(luminance)[None, None].to(device)
-    with torch.inference_mode():
-        return patchwise(network, x, side, OVERLAP)[0, 0].cpu().numpy()
+    return patchwise(network, luminance, side, OVERLAP)

@@ -9,17 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.deep.parts.mit import (
-    HEADS,
-    WIDTHS,
-    blocks,
-    output_norm,
-    patch_embed,
-    strips,
-    to_map,
-    to_tokens,
-    transform,
-)
+from models.deep.parts.mit import Variant, strips, to_map, to_tokens, transform
 from models.deep.parts.tiles import patchwise
 
 PATCH = 256  # positions a side that are fused at once
@@ -161,25 +151,25 @@ class FeatureFusion(nn.Module):
 class DualTransformer(nn.Module):
     """The two branches, without the extra one's embeddings, which a subclass names and applies.
 
-    extra_parts: its modules by name.
+    extra_parts: its modules by name. variant: of both transformers.
     """
 
-    def __init__(self, extra_parts: Mapping[str, nn.Module]):
+    def __init__(self, extra_parts: Mapping[str, nn.Module], variant: Variant):
         super().__init__()
         for stage in range(4):
-            setattr(self, f"patch_embed{stage + 1}", patch_embed(stage))
+            setattr(self, f"patch_embed{stage + 1}", variant.patch_embed(stage))
         for name, part in extra_parts.items():
             setattr(self, name, part)
         for stage in range(4):
             for branch in ("", "extra_"):
-                setattr(self, f"{branch}block{stage + 1}", blocks(stage))
-                setattr(self, f"{branch}norm{stage + 1}", output_norm(stage))
-        self.FRMs = nn.ModuleList(FeatureRectify(width) for width in WIDTHS)
-        self.FFMs = nn.ModuleList(FeatureFusion(*sizes) for sizes in zip(WIDTHS, HEADS, strict=True))
+                setattr(self, f"{branch}block{stage + 1}", variant.blocks(stage))
+                setattr(self, f"{branch}norm{stage + 1}", variant.output_norm(stage))
+        self.FRMs = nn.ModuleList(FeatureRectify(width) for width in variant.widths)
+        self.FFMs = nn.ModuleList(FeatureFusion(*sizes) for sizes in zip(variant.widths, variant.heads, strict=True))
 
     def embed_extra(self, stage: int, x: Tensor) -> Tensor:
         """Tokens of the extra branch at the start of stage 0..3."""
-        raise TypeError(f"{type(self).__name__} does not define embed_extra()")
+        raise NotImplementedError
 
     def after_stage(self, embedded: Tensor, rectified: Tensor) -> Tensor:
         """What the extra branch hands to its next stage. embedded: tokens before this stage; rectified: its map."""

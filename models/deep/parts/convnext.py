@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -30,17 +32,15 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
-    """Blocks, behind a halving of the map except in the first stage."""
+    """Blocks, behind a halving of the map except in the first stage. before: channels of the map, 0 for the first."""
 
-    def __init__(self, level: int):
+    def __init__(self, before: int, width: int, depth: int):
         super().__init__()
-        width = WIDTHS[level]
-        if level:
-            before = WIDTHS[level - 1]
+        if before:
             self.downsample = nn.Sequential(MapLayerNorm(before), nn.Conv2d(before, width, 2, 2))
         else:
             self.downsample = nn.Identity()
-        self.blocks = nn.Sequential(*(Block(width) for _ in range(DEPTHS[level])))
+        self.blocks = nn.Sequential(*(Block(width) for _ in range(depth)))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.blocks(self.downsample(x))
@@ -49,24 +49,33 @@ class Stage(nn.Module):
 class Classifier(nn.Module):
     """The layers that released checkpoints hold after the last stage; no localizer uses them."""
 
-    def __init__(self):
+    def __init__(self, width: int, classes: int):
         super().__init__()
-        self.norm = MapLayerNorm(WIDTHS[-1])
-        self.fc = nn.Linear(WIDTHS[-1], CLASSES)
+        self.norm = MapLayerNorm(width)
+        self.fc = nn.Linear(width, classes)
 
 
 class ConvNeXt(nn.Module):
     """The maps of the first `stages` stages of ConvNeXt-T.
 
-    channels: of the input. The first convolution has no bias.
+    channels: of the input. widths, depths: channels and blocks of the four stages. classes: of the classifier that
+    comes with all four. The first convolution has no bias.
     """
 
-    def __init__(self, channels: int, stages: int = 4):
+    def __init__(
+        self,
+        channels: int,
+        stages: int = 4,
+        widths: Sequence[int] = WIDTHS,
+        depths: Sequence[int] = DEPTHS,
+        classes: int = CLASSES,
+    ):
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(channels, WIDTHS[0], 4, 4, bias=False), MapLayerNorm(WIDTHS[0]))
-        self.stages = nn.Sequential(*(Stage(level) for level in range(stages)))
-        if stages == len(WIDTHS):
-            self.head = Classifier()
+        self.stem = nn.Sequential(nn.Conv2d(channels, widths[0], 4, 4, bias=False), MapLayerNorm(widths[0]))
+        sizes = list(zip((0, *widths), widths, depths, strict=False))
+        self.stages = nn.Sequential(*(Stage(*size) for size in sizes[:stages]))
+        if stages == len(widths):
+            self.head = Classifier(widths[-1], classes)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         x = self.stem(x)

@@ -11,12 +11,12 @@ WIDTH = 64
 PATCH_SIDE = 1024
 
 
-def noiseprint_plus() -> nn.Sequential:
+def noiseprint_plus(width: int = WIDTH) -> nn.Sequential:
     """RGB (B, 3, H, W) in 0..1 to the camera's noise pattern (B, 1, H, W): 17 convolutions, no residual."""
-    layers: list[nn.Module] = [nn.Conv2d(3, WIDTH, 3, padding=1), nn.ReLU()]
+    layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1), nn.ReLU()]
     for _ in range(DEPTH - 2):
-        layers += [nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False), nn.BatchNorm2d(WIDTH), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Conv2d(WIDTH, 1, 3, padding=1))
+        layers += [nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Conv2d(width, 1, 3, padding=1))
 
 
 def in_patches(network: nn.Module, x: Tensor) -> Tensor:

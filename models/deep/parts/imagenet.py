@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
-import torch
 from torch import Tensor
+
+from models.network import square_tensor
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -17,6 +17,5 @@ def normalized(rgb: Tensor) -> Tensor:
 
 
 def normalized_square(rgb: np.ndarray, size: int) -> Tensor:
-    """Float32 (1, 3, size, size) of uint8 (H, W, 3): resized (bilinear, 8 bit, aspect ratio not kept), `normalized`."""
-    square = cv2.resize(rgb, (size, size), interpolation=cv2.INTER_LINEAR)
-    return normalized(torch.from_numpy(square).permute(2, 0, 1)[None] / 255)
+    """`square_tensor` of uint8 (H, W, 3), `normalized`."""
+    return normalized(square_tensor(rgb, size))

@@ -1,4 +1,4 @@
-"""Mix Transformer and the all-MLP head of SegFormer (Xie et al., NeurIPS 2021), size B2.
+"""Mix Transformer and the all-MLP head of SegFormer (Xie et al., NeurIPS 2021).
 
 Transformer layers take and return tokens (B, H * W, C); stages take and return maps (B, C, H, W). What makes more of
 every token than goes in and comes out (queries, hidden layers, the head) is computed in strips of rows: the same up to
@@ -8,6 +8,7 @@ rounding, in half the memory or less.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +17,7 @@ from torch import Tensor, nn
 from models.deep.parts.resample import centre_aligned, resampled
 from models.deep.parts.tiles import Piece, pieces
 
-# Of the four stages, at strides 4, 8, 16 and 32.
-WIDTHS = (64, 128, 320, 512)
-DEPTHS = (3, 4, 6, 3)
-HEADS = (1, 2, 5, 8)
-REDUCTIONS = (8, 4, 2, 1)
+REDUCTIONS = (8, 4, 2, 1)  # of the map that a stage's keys and values are taken from
 SMALLEST = 32  # pixels; below it the first stage's attention has no key
 STRIP = 2**15  # tokens that are seen at once, of an image of half a megapixel those at stride 4
 
@@ -146,21 +143,33 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x), height, width)
 
 
-def patch_embed(stage: int, channels: int = 3) -> PatchEmbed:
-    """The embedding before stage 0..3. channels: of the image, which only stage 0 sees."""
-    if stage == 0:
-        return PatchEmbed(channels, WIDTHS[0], 7, 4)
-    return PatchEmbed(WIDTHS[stage - 1], WIDTHS[stage], 3, 2)
+@dataclass(frozen=True)
+class Variant:
+    """Channels, transformer layers and attention heads of the four stages, at strides 4, 8, 16 and 32."""
+
+    widths: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    heads: tuple[int, int, int, int]
+
+    def patch_embed(self, stage: int, channels: int = 3) -> PatchEmbed:
+        """The embedding before stage 0..3. channels: of the image, which only stage 0 sees."""
+        if stage == 0:
+            return PatchEmbed(channels, self.widths[0], 7, 4)
+        return PatchEmbed(self.widths[stage - 1], self.widths[stage], 3, 2)
+
+    def blocks(self, stage: int, gelu: str = "none") -> nn.ModuleList:
+        """The transformer layers of stage 0..3."""
+        sizes = self.widths[stage], self.heads[stage], REDUCTIONS[stage]
+        return nn.ModuleList(Block(*sizes, gelu) for _ in range(self.depths[stage]))
+
+    def output_norm(self, stage: int) -> nn.LayerNorm:
+        """The normalization of what stage 0..3 puts out."""
+        return nn.LayerNorm(self.widths[stage], eps=1e-6)
 
 
-def blocks(stage: int, gelu: str = "none") -> nn.ModuleList:
-    """The transformer layers of stage 0..3."""
-    return nn.ModuleList(Block(WIDTHS[stage], HEADS[stage], REDUCTIONS[stage], gelu) for _ in range(DEPTHS[stage]))
-
-
-def output_norm(stage: int) -> nn.LayerNorm:
-    """The normalization of what stage 0..3 puts out."""
-    return nn.LayerNorm(WIDTHS[stage], eps=1e-6)
+B2 = Variant(widths=(64, 128, 320, 512), depths=(3, 4, 6, 3), heads=(1, 2, 5, 8))
+B3 = Variant(widths=(64, 128, 320, 512), depths=(3, 4, 18, 3), heads=(1, 2, 5, 8))
+TINY = Variant(widths=(4, 8, 10, 16), depths=(1, 1, 1, 1), heads=(1, 2, 5, 8))  # for tests
 
 
 def transform(tokens: Tensor, height: int, width: int, layers: Iterable[Block], norm: nn.LayerNorm) -> Tensor:

@@ -7,8 +7,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from models.deep.parts import dncnn
 from models.deep.parts.bayar import BayarConv2d
-from models.deep.parts.dncnn import in_patches, noiseprint_plus
 from models.deep.parts.srm import TruncatedSRM
 from models.deep.parts.tiles import patchwise
 
@@ -18,16 +18,16 @@ REACH = 6  # pixels, of the six convolutions of a mixer
 
 class ModalitiesExtractor(nn.Module):
     """RGB (B, 3, H, W) in 0..1 to Noiseprint++ (repeated to three channels), constrained convolution, and SRM
-    residuals, each (B, 3, H, W)."""
+    residuals, each (B, 3, H, W). width: of the network for Noiseprint++."""
 
-    def __init__(self):
+    def __init__(self, width: int = dncnn.WIDTH):
         super().__init__()
-        self.noiseprint = noiseprint_plus()
+        self.noiseprint = dncnn.noiseprint_plus(width)
         self.bayar = BayarConv2d(3, 3)
         self.srm = TruncatedSRM()
 
     def forward(self, rgb: Tensor) -> list[Tensor]:
-        return [in_patches(self.noiseprint, rgb).expand(-1, 3, -1, -1), self.bayar(rgb), self.srm(rgb)]
+        return [dncnn.in_patches(self.noiseprint, rgb).expand(-1, 3, -1, -1), self.bayar(rgb), self.srm(rgb)]
 
 
 class EarlyConv(nn.Module):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from models.convolution import at_least_float32
 from models.deep.parts.tiles import Place, Tiling
 
 Aligned = Callable[[Tensor, int, int], Tensor]
@@ -18,7 +19,8 @@ def interpolated(x: Tensor, axis: int, position: Tensor) -> Tensor:
     position = position.clamp(0, last)
     before = position.long()
     weight = (position - before).reshape(-1, *(1,) * (x.ndim - 1 - axis % x.ndim))
-    return x.index_select(axis, before).lerp(x.index_select(axis, (before + 1).clamp(max=last)), weight)
+    near, far = (at_least_float32(x.index_select(axis, i)) for i in (before, (before + 1).clamp(max=last)))
+    return near.lerp(far, weight)
 
 
 def corner_aligned(index: Tensor, source: int, target: int) -> Tensor:
@@ -42,6 +44,7 @@ def _ratio(a: int, b: int, like: Tensor) -> Tensor:
 
 def resampled(x: Tensor, source: Place, target: Place, aligned: Aligned) -> Tensor:
     """What tile `target` sees of a map, from what tile `source` sees of one of another size (B, C, h, w)."""
+    x = at_least_float32(x)  # so are positions, of which bfloat16 has none between 256 and 258
     for axis, have, want in zip((2, 3), source, target, strict=True):
         index = torch.arange(want.start, want.stop, device=x.device, dtype=x.dtype)
         x = interpolated(x, axis, aligned(index, have.whole, want.whole) - have.start)
@@ -62,7 +65,7 @@ def sampled(
     """
     grids: list[Tensor] = []
     for place in tiling.places(*x.shape[2:]):
-        maps = function(x[:, :, place[0].seen, place[1].seen], place)
+        maps = [at_least_float32(m) for m in function(x[:, :, place[0].seen, place[1].seen], place)]
         for level, (seen, side) in enumerate(zip(maps, sides, strict=True)):
             if len(grids) == level:
                 grids.append(seen.new_zeros(*seen.shape[:2], side, side))

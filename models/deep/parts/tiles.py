@@ -68,8 +68,8 @@ class Tiling:
         return list(product(self._along(height), self._along(width)))
 
     def apply(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """`function` of each tile of x (B, C, H, W), put together; it keeps height and width."""
-        return _put_together(function, x, self.places(*x.shape[2:]))
+        """`function` of each tile of x (B, C, H, W), stitched together; it keeps height and width."""
+        return _stitched(function, x, self.places(*x.shape[2:]))
 
     def _along(self, length: int) -> list[Piece]:
         if length <= self.side:
@@ -93,10 +93,10 @@ def patchwise(function: Callable[[Tensor], Tensor], x: Tensor, side: int, halo: 
     x: (B, C, H, W); the function keeps H and W. It gives what the whole would give, up to rounding, if no value
     depends on pixels further away than `halo`; the memory that it needs no longer grows with the image.
     """
-    return _put_together(function, x, list(product(*(pieces(length, side, halo) for length in x.shape[2:]))))
+    return _stitched(function, x, list(product(*(pieces(length, side, halo) for length in x.shape[2:]))))
 
 
-def _put_together(function: Callable[[Tensor], Tensor], x: Tensor, places: Sequence[Place]) -> Tensor:
+def _stitched(function: Callable[[Tensor], Tensor], x: Tensor, places: Sequence[Place]) -> Tensor:
     result = None
     for rows, columns in places:
         seen = function(x[:, :, rows.seen, columns.seen])
@@ -117,6 +117,18 @@ def tiles(height: int, width: int, size: int) -> list[tuple[slice, slice]]:
         return [slice(start, min(start + size, length)) for start in starts]
 
     return list(product(along(height), along(width)))
+
+
+def distinct_tiles(height: int, width: int, size: int) -> list[tuple[slice, slice]]:
+    """The same without those that come twice."""
+    return list({(rows.start, columns.start): (rows, columns) for rows, columns in tiles(height, width, size)}.values())
+
+
+def merge_distinct(predictions: Sequence[np.ndarray], height: int, width: int, size: int) -> np.ndarray:
+    """`merge` from the predictions of `distinct_tiles`, in the same order."""
+    places = [(rows.start, columns.start) for rows, columns in tiles(height, width, size)]
+    predicted = dict(zip(dict.fromkeys(places), predictions, strict=True))
+    return merge([predicted[place] for place in places], height, width, size)
 
 
 def merge(predictions: Sequence[np.ndarray], height: int, width: int, size: int) -> np.ndarray:

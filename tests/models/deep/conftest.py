@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from small_networks import make_smaller, parts
 
+import models
+from models.deep.mmfusion import CHECKPOINT_KEYS
 from models.image import ForensicImage
+from models.network import without_memory
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -50,12 +52,26 @@ def random_weights():
 
 
 @pytest.fixture
-def small_weights(monkeypatch, random_weights):
-    """Maker of weights for a network by name, as `models.build` takes them; from then on it is built small."""
+def tiny(monkeypatch):
+    """Maker of a network of a localizer by name, on the meta device; from then on `models.build` builds it tiny."""
+
+    def make(name: str) -> torch.nn.Module:
+        localizer = models.find(name)
+        full = localizer.make_network
+        monkeypatch.setattr(localizer, "make_network", getattr(full, "tiny", full))
+        return without_memory(localizer.make_network)
+
+    return make
+
+
+@pytest.fixture
+def tiny_weights(tiny, random_weights):
+    """Maker of weights for a tiny network by a localizer's name, as `models.build` takes them."""
 
     def make(name: str) -> dict:
-        make_smaller(monkeypatch, name)
-        made = {key: random_weights(part) for key, part in parts(name).items()}
-        return made.get("", made)
+        network = tiny(name)
+        if name == "mmfusion":
+            return {key: random_weights(part) for key, part in zip(CHECKPOINT_KEYS, network.children(), strict=True)}
+        return random_weights(network)
 
     return make

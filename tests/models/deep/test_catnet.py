@@ -4,21 +4,19 @@ import io
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import models
-from models import WeightsError, WeightsMissing
 from models.deep import catnet
 from models.deep.parts.dct_volume import dct_volume, luma_coefficients, with_jpeg
 from models.deep.parts.tiles import Tiling
 from models.image import ForensicImage, JpegCoefficients, encode_jpeg
-from models.memory import Cost
+from models.memory import Cost, MemoryPolicy
 
 
 @pytest.fixture
-def narrow(small_weights):
-    return small_weights("catnet-v2")
+def narrow(tiny_weights):
+    return tiny_weights("catnet-v2")
 
 
 def test_volume_equals_a_loop_over_coefficients():
@@ -93,8 +91,7 @@ def test_patches_of_the_volume_give_what_the_whole_gives(narrow, photo, monkeypa
 
 def test_tiles_come_close_to_the_whole(narrow, photo, monkeypatch):
     localizer = models.find("catnet-v2")
-    monkeypatch.setattr(localizer, "cost", Cost(per_pixel=1000))
-    monkeypatch.setattr(localizer, "tiling", Tiling(320, 64))
+    monkeypatch.setattr(localizer, "memory", MemoryPolicy(Cost(per_pixel=1000), Tiling(320, 64)))
     image = ForensicImage.from_jpeg(encode_jpeg(photo(192, 448).rgb, 80))
     whole, tiled = (models.build("catnet-v2", weights=narrow, memory_gb=gb).localize(image) for gb in (1, 0.08))
     assert whole.extras["seen"] == "whole" and tiled.extras["seen"] == "tiles 320x320, overlap 128"
@@ -116,14 +113,3 @@ def test_the_map_follows_the_coefficients_and_not_only_the_pixels(narrow, photo)
     without = localizer.localize(ForensicImage(image.rgb)).values
     np.testing.assert_array_equal(once, again)
     assert np.abs(once - without).max() > 1e-3
-
-
-def test_missing_and_foreign_weights_are_named(monkeypatch, tmp_path, narrow):
-    monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
-    with pytest.raises(WeightsMissing, match=r"catnet-v2 needs CAT_full_v2\.pth\.tar.*drive\.google\.com"):
-        models.build("catnet-v2")
-    torch.save({"state_dict": {"weight": torch.zeros(2)}, "epoch": 3}, tmp_path / "CAT_full_v2.pth.tar")
-    with pytest.raises(WeightsError, match=r"CAT_full_v2\.pth\.tar does not fit CATNet"):
-        models.build("catnet-v2")
-    torch.save({"state_dict": narrow, "epoch": 3}, tmp_path / "CAT_full_v2.pth.tar")
-    assert models.build("catnet-v2").network.stage5 is not None

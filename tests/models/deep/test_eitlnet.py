@@ -5,14 +5,12 @@ import pytest
 import torch
 
 import models
-from models import WeightsError, WeightsMissing
 from models.deep import eitlnet
-from models.image import ForensicImage
 
 
 @pytest.fixture
-def thin(small_weights):
-    return small_weights("eitlnet")
+def thin(tiny_weights):
+    return tiny_weights("eitlnet")
 
 
 @pytest.mark.parametrize(("height", "width", "tiles"), [(1, 1, 1), (20, 70, 2), (64, 64, 1), (100, 65, 6)])
@@ -36,15 +34,15 @@ def test_one_whole_tile_is_the_network_on_standardised_pixels(thin, photo):
     np.testing.assert_allclose(localizer.localize(image).values, expected, atol=1e-5)
 
 
-def test_a_letterboxed_tile_keeps_its_proportions_in_the_middle_of_grey(thin):
+def test_a_letterboxed_tile_keeps_its_proportions_in_the_middle_of_grey():
     rgb = np.full((16, 32, 3), (10, 200, 90), np.uint8)
-    square, place = eitlnet.letterboxed(rgb)
-    assert square.shape == (64, 64, 3) and place == (slice(16, 48), slice(0, 64))
-    assert (square[place] == rgb[0, 0]).all()
+    square, area = eitlnet.letterboxed(rgb, 64), eitlnet.letterbox_area(16, 32, 64)
+    assert square.shape == (64, 64, 3) and area == (slice(16, 48), slice(0, 64))
+    assert (square[area] == rgb[0, 0]).all()
     assert (np.delete(square, np.s_[16:48], 0) == 128).all()
-    same, whole = eitlnet.letterboxed(np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3))
+    same = eitlnet.letterboxed(np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3), 64)
     np.testing.assert_array_equal(same.ravel(), np.arange(64 * 64 * 3, dtype=np.uint8))
-    assert whole == (slice(0, 64), slice(0, 64))
+    assert eitlnet.letterbox_area(64, 64, 64) == (slice(0, 64), slice(0, 64))
 
 
 def test_coordinate_attention_weighs_by_row_and_column():
@@ -58,16 +56,3 @@ def test_coordinate_attention_weighs_by_row_and_column():
                 by_column = layer.conv_w(shared(x[:, :, :, column].mean(2)[..., None, None])).sigmoid()
                 expected = x[0, :, row, column] * (by_row * by_column).flatten()
                 torch.testing.assert_close(layer(x)[0, :, row, column], expected)
-
-
-def test_missing_and_foreign_weights_are_named(monkeypatch, tmp_path, thin):
-    monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
-    file = tmp_path / "weights_EITL_new.pth"
-    with pytest.raises(WeightsMissing, match=r"eitlnet needs weights_EITL_new\.pth.*drive\.google\.com"):
-        models.build("eitlnet")
-    torch.save({"state_dict": {"weight": torch.zeros(2)}}, file)
-    with pytest.raises(WeightsError, match=r"weights_EITL_new\.pth does not fit EITLNet.*another network"):
-        models.build("eitlnet")
-    torch.save({"state_dict": thin, "epoch": 3}, file)
-    rgb = np.zeros((64, 64, 3), np.uint8)
-    assert models.build("eitlnet").localize(ForensicImage(rgb)).values.shape == (64, 64)

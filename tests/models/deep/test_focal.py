@@ -7,19 +7,18 @@ import torch
 import torch.nn.functional as F
 
 import models
-from models import WeightsError, WeightsMissing
 from models.deep import focal
 from models.image import ForensicImage
 
 
 @pytest.fixture
-def narrow(small_weights):
-    return small_weights("focal-hrnet")
+def narrow(tiny_weights):
+    return tiny_weights("focal-hrnet")
 
 
 @pytest.fixture
-def narrow_both(small_weights):
-    return small_weights("focal")
+def narrow_both(tiny_weights):
+    return tiny_weights("focal")
 
 
 def two_bundles(sizes, dimensions, spread):
@@ -83,10 +82,10 @@ def test_localizes_images_of_any_size(narrow, photo, height, width, grey):
     np.testing.assert_array_equal(score.values, localizer.localize(image).values)
 
 
-def test_both_extractors_are_clustered_as_one(narrow_both, photo, tmp_path):
+def test_both_extractors_are_clustered_as_one(narrow_both, tiny, photo, tmp_path):
     image = photo(40, 50)
     localizer = models.build("focal", weights=narrow_both)
-    x = focal.network_input(image.rgb)
+    x = localizer.preprocess(image)
     with torch.inference_mode():
         both = localizer.network(x)
         vit, hrnet = localizer.network.vit(x), localizer.network.hrnet(x)
@@ -100,6 +99,7 @@ def test_both_extractors_are_clustered_as_one(narrow_both, photo, tmp_path):
         torch.save({f"module{k}": v for k, v in own.items()}, tmp_path / name)
     from_files = models.build("focal", weights=tmp_path)
     np.testing.assert_array_equal(from_files.localize(image).values, score.values)
+    tiny("focal-vit")
     alone = models.build("focal-vit", weights=tmp_path / "FOCAL_ViT_weights.pth")
     assert alone.localize(photo(1, 7)).values.shape == (1, 7)
 
@@ -112,22 +112,3 @@ def test_an_image_of_one_colour_is_not_forged_where_nothing_differs(narrow):
             module.weight.zero_()  # the same embedding everywhere
     localizer = models.build("focal-hrnet", weights=network.state_dict())
     assert not localizer.localize(ForensicImage(np.full((30, 40, 3), 99, np.uint8))).values.any()
-
-
-def test_input_keeps_neither_aspect_ratio_nor_imagenet_statistics(photo):
-    image = photo(30, 50)
-    x = focal.network_input(image.rgb)
-    assert x.shape == (1, 3, 1024, 1024) and x.dtype == torch.float32
-    expected = cv2.resize(image.rgb, (1024, 1024)) / 255.0
-    np.testing.assert_allclose(x[0].permute(1, 2, 0), expected, atol=1e-7)
-
-
-def test_missing_and_foreign_weights_are_named(narrow, monkeypatch, tmp_path):
-    monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
-    with pytest.raises(WeightsMissing, match=r"focal-hrnet needs FOCAL_HRNet_weights\.pth.*drive\.google\.com"):
-        models.build("focal-hrnet")
-    torch.save({f"module.{k}": v for k, v in narrow.items()}, tmp_path / "FOCAL_HRNet_weights.pth")
-    assert models.build("focal-hrnet").network.net.final_layer.out_channels == 17
-    torch.save({k.removeprefix("net."): v for k, v in narrow.items()}, tmp_path / "FOCAL_HRNet_weights.pth")
-    with pytest.raises(WeightsError, match=r"FOCAL_HRNet_weights\.pth does not fit FOCALHRNet"):
-        models.build("focal-hrnet")

@@ -1,20 +1,17 @@
 """ForMa with few thin layers, and the scan of VMamba."""
 
 import cv2
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 import models
-from models import WeightsError, WeightsMissing
 from models.deep.parts import vmamba
-from models.image import ForensicImage
 
 
 @pytest.fixture
-def thin(small_weights):
-    return small_weights("forma")
+def thin(tiny_weights):
+    return tiny_weights("forma")
 
 
 @pytest.mark.parametrize("length", [1, 5, 8, 23, 64])
@@ -73,16 +70,3 @@ def test_pixels_are_resized_to_a_square_and_the_map_back_by_nearest_neighbours(t
             nearest = share[int((row + 0.5) * 16 / 32), int((column + 0.5) * 16 / 48)]
             assert found[row, column] == pytest.approx(nearest, abs=1e-6)
     assert found.std() > 0
-
-
-def test_missing_and_foreign_weights_are_named(monkeypatch, tmp_path, thin):
-    monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
-    file = tmp_path / "ForMa_weights.pth"
-    with pytest.raises(WeightsMissing, match=r"forma needs ForMa_weights\.pth.*drive\.google\.com"):
-        models.build("forma")
-    torch.save({"model_state_dict": {"weight": torch.zeros(2)}}, file)
-    with pytest.raises(WeightsError, match=r"ForMa_weights\.pth does not fit ForMa.*another network"):
-        models.build("forma")
-    torch.save({"model_state_dict": thin, "epoch": 3}, file)
-    rgb = np.zeros((64, 64, 3), np.uint8)
-    assert models.build("forma").localize(ForensicImage(rgb)).values.shape == (64, 64)

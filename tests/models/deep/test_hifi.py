@@ -6,7 +6,6 @@ import torch
 from PIL import Image
 
 import models
-from models import WeightsError, WeightsMissing
 from models.deep import hifi
 from models.deep.parts import hrnet
 from models.deep.parts.tiles import Tiling
@@ -14,8 +13,8 @@ from models.image import NotApplicable
 
 
 @pytest.fixture
-def narrow(small_weights):
-    return {name: small_weights(name) for name in ("hifi-net", "hifi-net-loc")}
+def narrow(tiny_weights):
+    return {name: tiny_weights(name) for name in ("hifi-net", "hifi-net-loc")}
 
 
 def test_partial_convolution_equals_a_loop_over_windows(random_weights):
@@ -45,9 +44,9 @@ def test_softmax_over_positive_logits():
 
 
 def test_finer_levels_are_raised_by_their_parents(narrow):
-    head = hifi.HiFiNet().eval().head
+    head = hifi.HiFiNet.tiny().eval().head
     head.load_state_dict({k.removeprefix("head."): v for k, v in narrow["hifi-net"].items() if k.startswith("head.")})
-    pyramid = [torch.rand(1, width, 64 >> level, 64 >> level) for level, width in enumerate(hifi.WIDTHS)]
+    pyramid = [torch.rand(1, width, 64 >> level, 64 >> level) for level, width in enumerate((3, 4, 5, 6))]
     with torch.inference_mode():
         levels = head(pyramid, torch.rand(1, 3, 64, 64)).levels
         raw = head.branch_cls_level_3(torch.cat([hifi.resize(pyramid[3], (16, 16)), pyramid[2]], 1))[0]
@@ -59,7 +58,7 @@ def test_finer_levels_are_raised_by_their_parents(narrow):
 
 
 def test_distance_is_the_euclidean_one_from_the_centre():
-    sphere = hifi.Sphere()
+    sphere = hifi.Sphere(18)
     with torch.no_grad():
         sphere.center.copy_(torch.arange(18.0))
     metric = torch.randn(1, 18, 2, 3)
@@ -95,7 +94,7 @@ def test_localization_weights_see_the_whole_image(narrow, photo):
 def test_tiles_give_the_prediction_of_the_whole(narrow, photo, height, width):
     network = models.build("hifi-net-loc", weights=narrow["hifi-net-loc"]).network
     x = torch.from_numpy(photo(height, width).rgb / np.float32(255)).permute(2, 0, 1)[None]
-    margin = hifi.HiFiNetLocalizationLocalizer.tiling.margin
+    margin = hifi.HiFiNetLocalizationLocalizer.memory.tiling.margin
     tiling = Tiling(2 * margin + 128, margin)
     with torch.inference_mode():
         features, from_tiles, near = (
@@ -107,23 +106,3 @@ def test_tiles_give_the_prediction_of_the_whole(narrow, photo, height, width):
     assert (near[0] - features[0]).abs().max() > 1e-3 * features[0].std()  # what the margin is needed for
     assert mask.std() > 1e-3
     torch.testing.assert_close(tiled, mask, atol=2e-5, rtol=0)
-
-
-def test_missing_and_foreign_weights_are_named(narrow, monkeypatch, tmp_path):
-    monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
-    with pytest.raises(WeightsMissing, match=r"hifi-net needs hifi_net/HRNet/750001\.pth.*drive\.google\.com"):
-        models.build("hifi-net")
-    folder = tmp_path / "hifi_net"
-    files = {
-        "features": "HRNet/750001.pth",
-        "head": "NLCDetection/750001.pth",
-        "sphere": "center/radius_center.pth",
-    }
-    for part, name in files.items():
-        own = {k.removeprefix(part + "."): v for k, v in narrow["hifi-net"].items() if k.startswith(part + ".")}
-        (folder / name).parent.mkdir(parents=True)
-        torch.save(own if part == "sphere" else {"model": {f"module.{k}": v for k, v in own.items()}}, folder / name)
-    built = models.build("hifi-net")
-    torch.testing.assert_close(built.network.sphere.center.data, narrow["hifi-net"]["sphere.center"])
-    with pytest.raises(WeightsError, match="does not fit HiFiNetLocalization"):
-        models.build("hifi-net-loc", weights=narrow["hifi-net"])

@@ -5,13 +5,12 @@ import pytest
 import torch
 
 import models
-from models import WeightsError, WeightsMissing
 from models.deep import if_osn
 
 
 @pytest.fixture
-def localizer(small_weights):
-    return models.build("if-osn", weights=small_weights("if-osn"))
+def localizer(tiny_weights):
+    return models.build("if-osn", weights=tiny_weights("if-osn"))
 
 
 def test_input_is_between_minus_one_and_one(photo):
@@ -37,19 +36,10 @@ def test_an_image_of_one_tile_is_what_the_network_says(localizer, photo):
 
 
 def test_a_larger_image_is_seen_in_tiles(localizer, photo, monkeypatch):
-    monkeypatch.setattr(localizer, "tile_size", 64)
+    monkeypatch.setattr(localizer.network, "tile", 64)
     image = photo(64, 80)  # two places, each of which comes twice
     score = localizer.localize(image)
     assert score.extras["tiles"] == 2 and score.values.shape == (64, 80)
     with torch.inference_mode():
         right = localizer.network(if_osn.network_input(image.rgb[:, 16:]))[0, 0].numpy()
     np.testing.assert_allclose(score.values[:, 64:], right[:, 48:], atol=1e-6)  # the left tile does not reach it
-
-
-def test_missing_and_foreign_weights_are_named(monkeypatch, tmp_path):
-    monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
-    with pytest.raises(WeightsMissing, match=r"if-osn needs detector_weights\.pth.*drive\.google\.com"):
-        models.build("if-osn")
-    torch.save({"module.det_net.conv.weight": torch.zeros(2)}, tmp_path / "detector_weights.pth")
-    with pytest.raises(WeightsError, match=r"detector_weights\.pth does not fit Detector"):
-        models.build("if-osn")

@@ -7,15 +7,15 @@ import torch
 import torch.nn.functional as F
 
 import models
-from models import WeightsError, WeightsMissing
 from models.deep import iml_vit
 from models.deep.parts import vit
 from models.deep.parts.layer_norm import MapLayerNorm
+from models.image import ForensicImage
 
 
 @pytest.fixture
-def narrow(small_weights):
-    return small_weights("iml-vit")
+def narrow(tiny_weights):
+    return tiny_weights("iml-vit")
 
 
 @pytest.fixture
@@ -68,11 +68,13 @@ def test_a_map_is_normalized_over_its_channels():
     torch.testing.assert_close(ours.var(1, correction=0), torch.ones(1, 2, 3), atol=1e-4, rtol=0)
 
 
-def test_input_is_padded_with_black_before_it_is_normalized(photo):
-    rgb = photo(600, 1024).rgb
-    padded = cv2.copyMakeBorder(rgb, 0, 424, 0, 0, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+def test_input_is_padded_with_black_before_it_is_normalized(localizer, photo):
+    image, seen = photo(40, 64), []
+    padded = cv2.copyMakeBorder(image.rgb, 0, 24, 0, 0, cv2.BORDER_CONSTANT, value=(0, 0, 0))
     expected = (padded / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-    np.testing.assert_allclose(iml_vit.network_input(rgb)[0].permute(1, 2, 0), expected, atol=1e-5)
+    localizer.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][0].permute(1, 2, 0)))
+    localizer.localize(image)
+    np.testing.assert_allclose(seen[0], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("height", "width", "grey"), [(1, 1, False), (9, 40, True), (64, 64, False)])
@@ -85,7 +87,7 @@ def test_localizes_images_that_fit(localizer, photo, height, width, grey):
 def test_the_map_is_the_networks_at_four_times_the_size(localizer, photo):
     image = photo(50, 64)
     with torch.inference_mode():
-        logits = localizer.network(iml_vit.network_input(image.rgb))
+        (logits,) = localizer.forward(localizer.preprocess(image))
     assert logits.shape == (1, 1, 16, 16)
     # Half-pixel centres and repeated borders are what OpenCV's resize has too.
     enlarged = cv2.resize(logits[0, 0].numpy(), (64, 64), interpolation=cv2.INTER_LINEAR)
@@ -97,7 +99,7 @@ def test_the_map_is_the_networks_at_four_times_the_size(localizer, photo):
 def test_larger_images_are_covered_by_tiles_whose_maps_are_averaged(localizer, photo):
     image = photo(64, 100)
     score = localizer.localize(image)
-    left, right = (localizer._probability(image.rgb[:, part]) for part in (np.s_[:64], np.s_[36:]))
+    left, right = (localizer.localize(ForensicImage(image.rgb[:, part])).values for part in (np.s_[:64], np.s_[36:]))
     assert score.values.shape == (64, 100) and score.extras == {"tiles": 2}
     np.testing.assert_allclose(score.values[:, :36], left[:, :36], atol=1e-6)
     np.testing.assert_allclose(score.values[:, 36:64], (left[:, 36:] + right[:, :28]) / 2, atol=1e-6)
@@ -106,18 +108,7 @@ def test_larger_images_are_covered_by_tiles_whose_maps_are_averaged(localizer, p
 
 @pytest.mark.parametrize("length", [1, 1024, 1025, 2048, 2049, 4000])
 def test_tiles_cover_every_pixel_and_are_as_few_as_can_be(length):
-    starts = iml_vit.tile_starts(length)
+    starts = iml_vit.tile_starts(length, 1024)
     covered = {pixel for start in starts for pixel in range(start, min(start + 1024, length))}
     assert covered == set(range(length)) and len(starts) == -(-length // 1024)
     assert starts[-1] + 1024 == max(length, 1024)
-
-
-def test_missing_and_foreign_weights_are_named(monkeypatch, tmp_path, narrow):
-    monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
-    with pytest.raises(WeightsMissing, match=r"iml-vit needs iml-vit_checkpoint\.pth.*drive\.google\.com"):
-        models.build("iml-vit")
-    torch.save({"model": {"conv.weight": torch.zeros(2)}}, tmp_path / "iml-vit_checkpoint.pth")
-    with pytest.raises(WeightsError, match=r"iml-vit_checkpoint\.pth does not fit IMLViT: .*another network"):
-        models.build("iml-vit")
-    torch.save({"model": narrow}, tmp_path / "iml-vit_checkpoint.pth")
-    assert len(models.build("iml-vit").weights_digest) == 64

@@ -6,27 +6,21 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small_networks import make_smaller
 
 import models
-from models import WeightsError, WeightsMissing
+from models import WeightsError
 from models.deep import mantranet
 from models.deep.parts.manipulation_trace import mirrored
 from models.deep.parts.srm import by_channel
 from models.deep.parts.tiles import Tiling
 from models.image import ForensicImage
-from models.memory import Cost
-
-
-@pytest.fixture(autouse=True)
-def narrow(monkeypatch):
-    make_smaller(monkeypatch, "mantranet")
+from models.memory import Cost, MemoryPolicy
+from models.network import to_tensor
 
 
 @pytest.fixture
-def localizer(random_weights):
-    weights = random_weights(mantranet.ManTraNet())
-    return models.build("mantranet", weights=weights)
+def localizer(tiny_weights):
+    return models.build("mantranet", weights=tiny_weights("mantranet"))
 
 
 @pytest.mark.parametrize(("height", "width", "grey"), [(1, 1, False), (7, 40, True), (61, 33, False)])
@@ -42,11 +36,10 @@ def test_a_flat_image_has_a_map(localizer):
     assert np.isfinite(score.values).all()
 
 
-@pytest.mark.parametrize("stored", [True, False])
-def test_patches_and_tiles_give_the_map_of_the_whole(monkeypatch, random_weights, photo, stored):
-    weights = random_weights(mantranet.ManTraNet(stored))
-    network = models.build("mantranet-keras" if stored else "mantranet", weights=weights).network.double()
-    x = mantranet.network_input(photo(175, 70).rgb).double()
+@pytest.mark.parametrize("name", ["mantranet", "mantranet-keras"])
+def test_patches_and_tiles_give_the_map_of_the_whole(monkeypatch, tiny_weights, photo, name):
+    network = models.build(name, weights=tiny_weights(name)).network.double()
+    x = to_tensor(photo(175, 70).rgb, 1).double()
     with torch.inference_mode():
         whole = network(x)
         in_tiles = network(x, Tiling(160, 64))
@@ -57,10 +50,9 @@ def test_patches_and_tiles_give_the_map_of_the_whole(monkeypatch, random_weights
     torch.testing.assert_close(in_tiles, whole, atol=1e-10, rtol=0)
 
 
-def test_features_that_do_not_fit_are_not_kept(monkeypatch, random_weights, photo):
-    weights = random_weights(mantranet.ManTraNet())
-    monkeypatch.setattr(mantranet.ManTraNetPort, "cost", Cost(per_pixel=1000))
-    monkeypatch.setattr(mantranet.ManTraNetPort, "tiling", Tiling(160, 64))
+def test_features_that_do_not_fit_are_not_kept(monkeypatch, tiny_weights, photo):
+    weights = tiny_weights("mantranet")
+    monkeypatch.setattr(mantranet.ManTraNetPort, "memory", MemoryPolicy(Cost(per_pixel=1000), Tiling(160, 64)))
     image = photo(200, 170)
     whole, tiled = (models.build("mantranet", weights=weights, memory_gb=gb).localize(image) for gb in (1, 0.03))
     assert whole.extras["seen"] == "whole" and tiled.extras["seen"] == "tiles 160x160, overlap 128"
@@ -87,8 +79,9 @@ def test_filters_of_the_first_layer_see_one_channel_each():
     np.testing.assert_allclose(answers.reshape(3, 3), [[0, 0, 0], [0, 0, 0], [0, 1, 0]], atol=1e-6)
 
 
-def test_tensors_of_the_keras_file_are_taken_over(random_weights, photo):
-    weights = random_weights(mantranet.ManTraNet(moving_statistics=True))
+def test_tensors_of_the_keras_file_are_taken_over(tiny_weights, photo):
+    tiny_weights("mantranet")
+    weights = tiny_weights("mantranet-keras")
     weights["IMTFE.SRMConv2D.weight"] = by_channel()
     keras = in_keras_layout(weights)
     converted = mantranet.from_keras(keras)
@@ -113,8 +106,8 @@ def in_keras_layout(weights):
         "bnorm/moving_mean": weights[detector + "bnorm.running_mean"],
         "bnorm/moving_variance": weights[detector + "bnorm.running_var"],
         "glbStd/min_std": weights[detector + "sigma_F"].reshape(1, 1, 1, -1),
-        "cLSTM/kernel": gates[:, :, : mantranet.CHANNELS],
-        "cLSTM/recurrent_kernel": gates[:, :, mantranet.CHANNELS :],
+        "cLSTM/kernel": gates[:, :, :4],
+        "cLSTM/recurrent_kernel": gates[:, :, 4:],
         "cLSTM/bias": weights[detector + "conv_lstm.cell_list.0.conv.bias"],
         "pred/kernel": weights[detector + "end.0.weight"].permute(2, 3, 1, 0),
         "pred/bias": weights[detector + "end.0.bias"],
@@ -125,9 +118,9 @@ def in_keras_layout(weights):
     return keras
 
 
-def test_keras_files_of_any_nesting_are_read(tmp_path, random_weights):
+def test_keras_files_of_any_nesting_are_read(tmp_path, tiny_weights):
     h5py = pytest.importorskip("h5py")
-    weights = random_weights(mantranet.ManTraNet(moving_statistics=True))
+    weights = tiny_weights("mantranet-keras")
     path = tmp_path / "weights.h5"
     with h5py.File(path, "w") as file:
         for name, value in in_keras_layout(weights).items():
@@ -150,15 +143,3 @@ def test_without_h5py_a_keras_file_is_refused_with_the_fix(monkeypatch, tmp_path
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(WeightsError, match=r"w\.h5: .*pip install h5py"):
         models.build("mantranet-keras", weights=tmp_path / "w.h5")
-
-
-@pytest.mark.parametrize(
-    ("name", "file"), [("mantranet", "MantraNetv4.pt"), ("mantranet-keras", "ManTraNet_Ptrain4.h5")]
-)
-def test_missing_and_foreign_weights_are_named(monkeypatch, tmp_path, random_weights, name, file):
-    monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
-    with pytest.raises(WeightsMissing, match=rf"{name} needs {file}.*github\.com"):
-        models.build(name)
-    other = random_weights(mantranet.ManTraNet(moving_statistics=name == "mantranet"))
-    with pytest.raises(WeightsError, match=r"does not fit ManTraNet: .*AnomalyDetector\.bnorm\.running_mean"):
-        models.build(name, weights=other)

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 
 import models
-from models import WeightsError, WeightsMissing
 from models.deep import mesorch
 from models.deep.parts.imagenet import normalized_square
 from models.image import ForensicImage
@@ -17,8 +16,8 @@ NAMES = ("mesorch", "mesorch-p")
 
 
 @pytest.fixture
-def narrow(small_weights):
-    return {name: small_weights(name) for name in ("mesorch", "mesorch-p")}
+def narrow(tiny_weights):
+    return {name: tiny_weights(name) for name in ("mesorch", "mesorch-p")}
 
 
 def scaled(x: np.ndarray) -> np.ndarray:
@@ -81,21 +80,8 @@ def test_a_flat_photo_gets_a_map(narrow):
     assert models.build("mesorch", weights=narrow["mesorch"]).localize(flat).values.shape == (20, 30)
 
 
-def test_weights_of_the_maps_add_up_to_one(narrow):
-    gate = mesorch.Gate(9, 8)
+def test_weights_of_the_maps_add_up_to_one():
+    gate = mesorch.Gate(9, 8, 6)
     weights = gate(torch.randn(1, 9, 32, 48, generator=torch.Generator().manual_seed(0)))
     assert weights.shape == (1, 8, 8, 12)
     torch.testing.assert_close(weights.sum(1), torch.ones(1, 8, 12))
-
-
-@pytest.mark.parametrize(("name", "file"), [("mesorch", "mesorch-98.pth"), ("mesorch-p", "mesorch_p-118.pth")])
-def test_missing_and_foreign_weights_are_named(monkeypatch, tmp_path, narrow, name, file):
-    monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
-    with pytest.raises(WeightsMissing, match=rf"{name} needs {file}.*drive\.google\.com"):
-        models.build(name)
-    other = next(n for n in NAMES if n != name)
-    torch.save({"model": narrow[other]}, tmp_path / file)
-    with pytest.raises(WeightsError, match=rf"{file} does not fit Mesorch"):
-        models.build(name)
-    torch.save({"model": narrow[name]}, tmp_path / file)
-    assert len(models.build(name).weights_digest) == 64

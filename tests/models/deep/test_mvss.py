@@ -6,15 +6,14 @@ import pytest
 import torch
 
 import models
-from models import WeightsError, WeightsMissing
 from models.deep import mvss
 from models.deep.parts.bayar import BayarConv2d, constrained
 from models.deep.parts.sobel import SobelNorm
 
 
 @pytest.fixture
-def localizer(small_weights):
-    return models.build("mvss-net", weights=small_weights("mvss-net"))
+def localizer(tiny_weights):
+    return models.build("mvss-net", weights=tiny_weights("mvss-net"))
 
 
 def test_input_is_in_opencvs_channel_order_with_the_statistics_of_rgb(photo):
@@ -64,12 +63,3 @@ def test_sobel_answers_to_edges_of_its_direction_alone():
     along, across = SobelNorm(2, "x")[0](ramp), SobelNorm(2, "y")[0](ramp)
     torch.testing.assert_close(along[:, :, 1:-1, 1:-1], torch.full((1, 1, 6, 6), -16.0))
     torch.testing.assert_close(across[:, :, 1:-1, 1:-1], torch.zeros(1, 1, 6, 6))
-
-
-def test_missing_and_foreign_weights_are_named(monkeypatch, tmp_path):
-    monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
-    with pytest.raises(WeightsMissing, match=r"mvss-net needs mvssnet_casia\.pt.*drive\.google\.com"):
-        models.build("mvss-net")
-    torch.save({"conv.weight": torch.zeros(2)}, tmp_path / "mvssnet_casia.pt")
-    with pytest.raises(WeightsError, match=r"mvssnet_casia\.pt does not fit MVSSNet: .*another network"):
-        models.build("mvss-net")

@@ -12,19 +12,17 @@ from models.deep.noiseprint.localizer import jpeg_quality
 from models.deep.noiseprint.network import Noiseprint, extract
 from models.image import ForensicImage, NotApplicable, encode_jpeg
 
-CPU = torch.device("cpu")
-
 
 @pytest.fixture
-def small(monkeypatch, random_weights):
-    monkeypatch.setattr(network, "WIDTH", 4)
+def small(monkeypatch, tiny_weights):
     monkeypatch.setattr(blind, "FLAT_VARIANCE", -1)  # a random network is deaf to some texture
     monkeypatch.setattr(blind, "REPLICATES", 2)
-    weights = random_weights(Noiseprint())
+    weights = tiny_weights("noiseprint")
     weights = {n: v.abs() + 0.5 if n.endswith(("moving_variance", "gamma")) else v for n, v in weights.items()}
-    made = Noiseprint()
+    made = Noiseprint.tiny()
     made.load_state_dict(weights)
-    found = extract(made, np.random.default_rng(0).random((40, 40), dtype=np.float32), CPU)
+    with torch.inference_mode():
+        found = extract(made, torch.rand(1, 1, 40, 40))
     gain = 0.5 / float(found.std())  # makes patterns as strong as those of the real networks
     weights["conv_layers.16.0.weight"] *= gain
     weights["conv_layers.16.0.bias"] = gain * (weights["conv_layers.16.0.bias"] - float(found.mean()))
@@ -43,14 +41,15 @@ def pattern():
 
 
 def test_tiles_give_what_the_whole_gives(monkeypatch, small):
-    made = Noiseprint().eval()
+    made = Noiseprint.tiny().eval()
     made.load_state_dict(small)
-    luminance = np.random.default_rng(0).random((150, 130), dtype=np.float32)
-    whole = extract(made, luminance, CPU)
-    monkeypatch.setattr(network, "WHOLE_PIXELS", 1000)
-    monkeypatch.setattr(network, "TILE", 64)
-    tiled = extract(made, luminance, CPU)
-    np.testing.assert_allclose(tiled, whole, atol=1e-5 * np.abs(whole).max())
+    luminance = torch.rand(1, 1, 150, 130)
+    with torch.inference_mode():
+        whole = extract(made, luminance)
+        monkeypatch.setattr(network, "WHOLE_PIXELS", 1000)
+        monkeypatch.setattr(network, "TILE", 64)
+        tiled = extract(made, luminance)
+    torch.testing.assert_close(tiled, whole, atol=1e-5 * float(whole.abs().max()), rtol=0)
     assert whole.std() > 0
 
 

@@ -13,8 +13,8 @@ from models.deep.parts.tiles import Tiling
 
 
 @pytest.fixture
-def narrow(small_weights):
-    return small_weights("pscc-net")
+def narrow(tiny_weights):
+    return tiny_weights("pscc-net")
 
 
 def test_mask_attention_equals_attention_position_by_position(random_weights):
@@ -38,8 +38,8 @@ def test_mask_attention_equals_attention_position_by_position(random_weights):
 
 
 def test_each_mask_gates_the_next_finer_features(narrow):
-    head = pscc.PSCCNet().eval().localization
-    pyramid = [torch.rand(1, width, 64 >> level, 64 >> level) for level, width in enumerate(pscc.WIDTHS)]
+    head = pscc.PSCCNet.tiny().eval().localization
+    pyramid = [torch.rand(1, width, 64 >> level, 64 >> level) for level, width in enumerate((3, 4, 5, 6))]
     with torch.inference_mode():
         masks = head(pyramid)
         coarse = head.getmask4(pyramid[3])
@@ -66,7 +66,7 @@ def test_localizes_images_of_any_size(narrow, photo, height, width, grey):
 
 @pytest.mark.parametrize("height", [41, 64])
 def test_strips_give_what_the_whole_image_gives(narrow, monkeypatch, height):
-    features = pscc.PSCCNet().eval().features
+    features = pscc.PSCCNet.tiny().eval().features
     own = {k.removeprefix("features."): v for k, v in narrow.items() if k.startswith("features.")}
     features.load_state_dict(own)
     x = torch.rand(1, 3, height, 30)
@@ -86,7 +86,7 @@ def test_strips_give_what_the_whole_image_gives(narrow, monkeypatch, height):
 def test_tiles_give_the_maps_of_the_whole(narrow, photo, height, width):
     network = models.build("pscc-net", weights=narrow).network
     x = torch.from_numpy(photo(height, width).rgb / np.float32(255)).permute(2, 0, 1)[None]
-    margin = pscc.PSCCNetLocalizer.tiling.margin
+    margin = pscc.PSCCNetLocalizer.memory.tiling.margin
     with torch.inference_mode():
         whole, logits = network(x)
         tiled, tiled_logits = network(x, Tiling(2 * margin + 64, margin))

@@ -5,13 +5,12 @@ import pytest
 import torch
 
 import models
-from models import WeightsError, WeightsMissing
 from models.deep import rru
 
 
 @pytest.fixture
-def weights(small_weights):
-    return small_weights("rru-net")
+def weights(tiny_weights):
+    return tiny_weights("rru-net")
 
 
 @pytest.mark.parametrize(("height", "width", "grey"), [(1, 1, False), (7, 30, True), (33, 49, False)])
@@ -37,13 +36,3 @@ def test_feedback_strengthens_the_input_of_the_second_pass():
         block.res_conv_back[0].weight.zero_()  # a sigmoid of 0: the second pass sees one and a half times the input
         once = torch.relu(block.conv["conv"](1.5 * x) + block.res_conv(1.5 * x))
         torch.testing.assert_close(block(x), once)
-
-
-def test_missing_and_foreign_weights_are_named(monkeypatch, tmp_path, weights):
-    monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
-    with pytest.raises(WeightsMissing, match=r"rru-net needs rru_net/best_model\.pth.*github\.com"):
-        models.build("rru-net")
-    (tmp_path / "rru_net").mkdir()
-    torch.save({"out.conv.weight": weights["out.conv.weight"]}, tmp_path / "rru_net" / "best_model.pth")
-    with pytest.raises(WeightsError, match=r"best_model\.pth does not fit RRUNet: .*a part of the network"):
-        models.build("rru-net")

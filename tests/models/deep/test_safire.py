@@ -6,14 +6,13 @@ import torch
 import torch.nn.functional as F
 
 import models
-from models import WeightsError, WeightsMissing
 from models.deep import safire
 from models.deep.safire import PointMasks, best_of_each, clusters, forged_and_other, high_pass, partition, point_grid
 
 
 @pytest.fixture
-def narrow(small_weights):
-    return small_weights("safire")
+def narrow(tiny_weights):
+    return tiny_weights("safire")
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def test_the_filter_takes_the_middle_half_of_the_centred_spectrum_away():
 
 
 def test_points_are_the_centres_of_cells_row_by_row():
-    grid = point_grid(16)
+    grid = point_grid(16, 1024)
     assert grid.shape == (256, 2)
     assert grid[[0, 1, 16, 255]].tolist() == [[32, 32], [96, 32], [32, 96], [992, 992]]
 
@@ -81,9 +80,8 @@ def test_one_cluster_or_nothing_but_empty_masks_leave_one_mask():
     assert best == [0] and labels.tolist() == [0, 0]
 
 
-def test_a_photo_is_partitioned_by_the_best_mask_of_each_source(monkeypatch):
+def test_a_photo_is_partitioned_by_the_best_mask_of_each_source():
     """Three sources side by side; the masks of each know their own third, those of larger IoU better."""
-    monkeypatch.setattr(safire, "INPUT_SIZE", 48)
     logits, iou, feature = torch.full((9, 48, 48), -1.0), torch.rand(9), torch.zeros(9, 3)
     truth = np.arange(48) // 16
     order = [2, 0, 1, 1, 2, 0, 0, 2, 1]  # the source that each point lies in
@@ -97,7 +95,7 @@ def test_a_photo_is_partitioned_by_the_best_mask_of_each_source(monkeypatch):
     for label, index in enumerate(best):
         members = np.flatnonzero(labels == label)
         assert {order[i] for i in members} == {order[index]} and iou[index] == iou[members].max()
-    found = partition(masks, 3, seed)
+    found = partition(masks, 3, seed, 48)
     numbers = {order[index]: number for number, index in enumerate(sorted(best))}
     np.testing.assert_array_equal(found, np.tile([numbers[source] for source in truth], (48, 1)))
     assert found.dtype == np.uint8
@@ -105,8 +103,8 @@ def test_a_photo_is_partitioned_by_the_best_mask_of_each_source(monkeypatch):
 
 def test_a_mask_is_described_by_the_mean_feature_at_the_positions_inside_it(localizer, features):
     with torch.inference_mode():
-        masks = safire.ask(localizer.network, features, point_grid(4))
-        logits, iou = localizer.network.masks(features, point_grid(4))
+        masks = safire.ask(localizer.network, features, point_grid(4, 64))
+        logits, iou = localizer.network.masks(features, point_grid(4, 64))
     torch.testing.assert_close(masks.logits, logits, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(masks.iou, iou, rtol=1e-4, atol=1e-5)
     for i, mask in enumerate(F.interpolate(logits[:, None], (64, 64), mode="bilinear")[:, 0] > 0):
@@ -154,14 +152,3 @@ def test_the_map_of_an_image_is_always_the_same_and_the_seed_a_setting(narrow, p
     image, (first, again, other) = photo(64, 64), (models.build("safire", weights=narrow, seed=s) for s in (0, 0, 1))
     np.testing.assert_array_equal(first.localize(image).values, again.localize(image).values)
     assert first.identity() == again.identity() != other.identity()
-
-
-def test_missing_and_foreign_weights_are_named(monkeypatch, tmp_path, narrow):
-    monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
-    with pytest.raises(WeightsMissing, match=r"safire needs safire\.pth.*drive\.google\.com"):
-        models.build("safire")
-    torch.save({"model": {"conv.weight": torch.zeros(2)}, "epoch": 3}, tmp_path / "safire.pth")
-    with pytest.raises(WeightsError, match=r"safire\.pth does not fit SAFIRE: .*another network"):
-        models.build("safire")
-    torch.save({"model": {"module." + k: v for k, v in narrow.items()}, "epoch": 3}, tmp_path / "safire.pth")
-    assert len(models.build("safire").weights_digest) == 64

@@ -1,10 +1,14 @@
 """Segment Anything's decoder parts against plain computations."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from models.deep.parts import sam
+
+SIZES = sam.Sizes(width=24, depth=2, heads=2, whole=(1,))
 
 
 @pytest.fixture
@@ -17,7 +21,7 @@ def loaded(random_weights):
 
 
 def test_positions_are_sines_and_cosines_of_the_frequencies(loaded):
-    layer = loaded(sam.RandomPositions())
+    layer = loaded(sam.RandomPositions(256))
     place = np.array([0.25, 0.8])
     phase = 2 * np.pi * (2 * place - 1) @ layer.positional_encoding_gaussian_matrix.double().numpy()
     found = layer(torch.tensor([[0.25, 0.8]]))
@@ -25,7 +29,7 @@ def test_positions_are_sines_and_cosines_of_the_frequencies(loaded):
 
 
 def test_points_become_tokens_and_map_positions_are_pixel_centres(loaded):
-    prompts = loaded(sam.PromptEncoder())
+    prompts = loaded(sam.PromptEncoder(SIZES))
     with torch.inference_mode():
         # The middle of the 16 x 16 pixels behind one position of the map, half a pixel before which its point lies.
         tokens, dense = prompts(torch.tensor([[16 * 5 + 7.5, 16 * 40 + 7.5]]))
@@ -36,7 +40,7 @@ def test_points_become_tokens_and_map_positions_are_pixel_centres(loaded):
 
 
 def test_attention_equals_a_loop_over_heads_and_queries(loaded):
-    layer = loaded(sam.MultiHead(128))
+    layer = loaded(sam.MultiHead(256, 128, 8))
     query, key, value = torch.randn(1, 3, 256), torch.randn(1, 5, 256), torch.randn(1, 5, 256)
     with torch.inference_mode():
         q, k, v = layer.q_proj(query)[0], layer.k_proj(key)[0], layer.v_proj(value)[0]
@@ -49,11 +53,11 @@ def test_attention_equals_a_loop_over_heads_and_queries(loaded):
         torch.testing.assert_close(layer(query, key, value)[0], layer.out_proj(mixed), atol=1e-5, rtol=1e-4)
 
 
-def test_masks_of_prompts_do_not_depend_on_each_other(loaded, monkeypatch):
-    monkeypatch.setattr(sam, "SIDE", 6)
-    prompts, decoder = loaded(sam.PromptEncoder()), loaded(sam.MaskDecoder())
+def test_masks_of_prompts_do_not_depend_on_each_other(loaded):
+    sizes = dataclasses.replace(SIZES, input_size=96)
+    prompts, decoder = loaded(sam.PromptEncoder(sizes)), loaded(sam.MaskDecoder(sizes))
     features = torch.randn(1, 256, 6, 6)
-    points = torch.tensor([[100.0, 200.0], [900.0, 30.0]])
+    points = torch.tensor([[9.0, 19.0], [84.0, 3.0]])
     with torch.inference_mode():
         masks, iou = decoder(features, prompts.map_positions(), *prompts(points))
         alone, its_iou = decoder(features, prompts.map_positions(), *prompts(points[1:]))

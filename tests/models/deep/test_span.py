@@ -3,21 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from small_networks import make_smaller
 
 import models
-from models import WeightsError, WeightsMissing
 from models.deep import span
 
 
-@pytest.fixture(autouse=True)
-def small(monkeypatch):
-    make_smaller(monkeypatch, "span")
-
-
 @pytest.fixture
-def localizer(random_weights):
-    return models.build("span", weights=random_weights(span.SPAN()))
+def localizer(tiny_weights):
+    return models.build("span", weights=tiny_weights("span"))
 
 
 @pytest.mark.parametrize(("height", "width", "grey"), [(1, 1, False), (7, 40, True), (61, 33, False)])
@@ -34,7 +27,7 @@ def test_the_map_is_enlarged_without_interpolation(localizer, photo):
     assert np.ptp(values) > 1e-3
 
 
-@pytest.mark.parametrize("resized", [True, False])
+@pytest.mark.parametrize("resized", [48, None])
 def test_patches_give_the_map_of_the_whole(localizer, photo, resized):
     network = localizer.network.double()
     network.resized = resized
@@ -56,8 +49,8 @@ def test_neighbours_outside_the_image_take_their_share_of_the_attention():
     torch.testing.assert_close(attention(x), x + x / 9)  # all scores are 0; eight neighbours add nothing
 
 
-def test_higher_numbers_of_keras_layers_are_understood(random_weights):
-    weights = random_weights(span.SPAN())
+def test_higher_numbers_of_keras_layers_are_understood(tiny_weights):
+    weights = tiny_weights("span")
     as_saved = {
         name.replace(f"pixel_attention_{i}/", f"pixel_attention_{i + 7}/"): value
         for name, value in reversed(weights.items())
@@ -66,13 +59,3 @@ def test_higher_numbers_of_keras_layers_are_understood(random_weights):
     converted = span.from_keras(as_saved)
     assert list(converted) == list(weights)
     assert all(torch.equal(converted[name], weights[name]) for name in weights)
-
-
-def test_missing_and_foreign_weights_are_named(monkeypatch, tmp_path, localizer):
-    monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
-    with pytest.raises(WeightsMissing, match=r"span needs PixelAttention32\.h5.*github\.com"):
-        models.build("span")
-    weights = dict(localizer.network.state_dict())
-    del weights["final_5/bias"]
-    with pytest.raises(WeightsError, match=r"does not fit SPAN: 1 missing, first final_5/bias"):
-        models.build("span", weights=weights)

@@ -6,15 +6,14 @@ import pytest
 import torch
 
 import models
-from models import WeightsError, WeightsMissing
 from models.deep import sparsevit
 from models.deep.parts.imagenet import normalized_square
 from models.deep.sparsevit import from_grids, to_grids
 
 
 @pytest.fixture
-def narrow(small_weights):
-    return small_weights("sparsevit")
+def narrow(tiny_weights):
+    return tiny_weights("sparsevit")
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def test_a_grid_is_every_so_many_rows_and_columns(group):
 
 
 def test_a_position_attends_to_its_grid_alone(random_weights):
-    block = sparsevit.SparseBlock(64, 2)
+    block = sparsevit.SparseBlock(64, 2, 64)
     block.load_state_dict(random_weights(block))
     torch.nn.init.zeros_(block.gamma_2)  # the feed-forward part sees neighbours
     generator = torch.Generator().manual_seed(0)
@@ -67,14 +66,3 @@ def test_the_map_is_the_networks_at_sixteen_times_the_size(localizer, photo):
     values = localizer.localize(image).values
     np.testing.assert_allclose(values, 1 / (1 + np.exp(-enlarged)), atol=1e-5)
     assert np.ptp(values) > 1e-3
-
-
-def test_missing_and_foreign_weights_are_named(monkeypatch, tmp_path, narrow):
-    monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
-    with pytest.raises(WeightsMissing, match=r"sparsevit needs sparsevit_checkpoint\.pth.*drive\.google\.com"):
-        models.build("sparsevit")
-    torch.save({"model": {"conv.weight": torch.zeros(2)}}, tmp_path / "sparsevit_checkpoint.pth")
-    with pytest.raises(WeightsError, match=r"sparsevit_checkpoint\.pth does not fit SparseViT: .*another network"):
-        models.build("sparsevit")
-    torch.save({"model": narrow}, tmp_path / "sparsevit_checkpoint.pth")
-    assert len(models.build("sparsevit").weights_digest) == 64

@@ -5,17 +5,15 @@ import pytest
 import torch
 
 import models
-from models import WeightsError, WeightsMissing
 from models.deep import trufor
 from models.deep.parts import cmx, dncnn, mit
 from models.deep.parts.imagenet import normalized
 from models.deep.parts.padding import at_least
-from models.image import ForensicImage
 
 
 @pytest.fixture
-def thin(small_weights):
-    return small_weights("trufor")
+def thin(tiny_weights):
+    return tiny_weights("trufor")
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (20, 70), (33, 45), (64, 96)])
@@ -68,8 +66,8 @@ def test_head_equals_projecting_enlarging_and_joining_all_levels():
         torch.testing.assert_close(head(features), expected, atol=1e-5, rtol=1e-4)
 
 
-def test_normalizations_have_the_epsilons_of_the_released_network(thin):
-    found = {name: module.eps for name, module in trufor.TruFor().named_modules() if hasattr(module, "eps")}
+def test_normalizations_have_the_epsilons_of_the_released_network():
+    found = {name: module.eps for name, module in trufor.TruFor.tiny().named_modules() if hasattr(module, "eps")}
     fine = [n for n in found if n.startswith("backbone") and n.rsplit(".", 1)[1][:4] in ("norm", "extr")]
     fine = [n for n in fine if not any(part in n for part in ("patch_embed", "attn", "FFMs"))]
     assert len(fine) == 2 * (4 + 2 * 4)  # of both branches: after each stage, and two in each of four layers
@@ -113,15 +111,3 @@ def test_statistics_of_a_map_are_weighted():
 def test_imagenet_normalization_of_its_mean_is_zero():
     colours = torch.tensor([[0.485, 0.456, 0.406], [0.485 + 0.229, 0.456 + 0.224, 0.406 + 0.225]])
     torch.testing.assert_close(normalized(colours[:, :, None, None])[:, :, 0, 0], torch.tensor([[0.0] * 3, [1.0] * 3]))
-
-
-def test_missing_and_foreign_weights_are_named(monkeypatch, tmp_path, thin):
-    monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
-    with pytest.raises(WeightsMissing, match=r"trufor needs trufor\.pth\.tar.*grip\.unina\.it.*non-profit"):
-        models.build("trufor")
-    torch.save({"state_dict": {"weight": torch.zeros(2)}}, tmp_path / "trufor.pth.tar")
-    with pytest.raises(WeightsError, match=r"trufor\.pth\.tar does not fit TruFor.*another network"):
-        models.build("trufor")
-    torch.save({"state_dict": thin, "epoch": 3}, tmp_path / "trufor.pth.tar")
-    rgb = np.zeros((32, 32, 3), np.uint8)
-    assert models.build("trufor").localize(ForensicImage(rgb)).values.shape == (32, 32)

@@ -1,15 +1,19 @@
-"""CAT-Net v2: cases with made-up coefficients, and cases that start from JPEG bytes of our own making."""
+"""CAT-Net v2: cases with made-up coefficients, and cases that start from JPEG bytes of our own making.
+
+Quality and subsampling of these are read from the recorded file.
+"""
 
 import zlib
 
 import numpy as np
 import torch
 
-import models
 from models.deep.catnet import CATNet, network_input
+from models.deep.noiseprint.localizer import jpeg_quality
 from models.deep.parts.dct_volume import dct_volume, luma_coefficients, with_jpeg
 from models.image import ForensicImage, encode_jpeg
 
+SUBSAMPLINGS = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}  # by the luma's sampling factors
 QUICK = {"case_png_q100_444_150x170_s4"}
 
 
@@ -19,16 +23,17 @@ def state_dicts():
 
 
 def outputs(case):
-    network = models.build("catnet-v2", weights=case.fill(CATNet().state_dict())).network
+    network = case.build("catnet-v2", weights=case.fill(CATNet().state_dict())).network
     found = {}
-    if "coef" in case.name:
+    if "coef_crc32" in case.stored:
         rgb, volume, table, found["coef_crc32"] = made_up(case)
         found["dctvol_channel_sums"] = volume.sum((0, 2, 3))
     else:
-        if "png" in case.name:
+        recorded = ForensicImage.from_jpeg(case.stored["jpeg_bytes"].astype(np.uint8).tobytes())
+        quality, subsampling = jpeg_quality(recorded.dct.tables[0]), SUBSAMPLINGS[recorded.dct.sampling[0]]
+        image = ForensicImage.from_jpeg(encode_jpeg(case.image, quality, subsampling))
+        if (quality, subsampling) == (100, "4:4:4"):  # what an image without JPEG bytes is saved as
             image = with_jpeg(ForensicImage(case.image))
-        else:
-            image = ForensicImage.from_jpeg(encode_jpeg(case.image, 75))
         rgb, volume, table = network_input(image)
         found |= {
             "jpeg_bytes": np.frombuffer(image.jpeg, np.uint8),
@@ -36,7 +41,7 @@ def outputs(case):
             "qtable": image.dct.tables[0][None],
             "rgb_crc32": np.float64(zlib.crc32(image.rgb.tobytes())),
         }
-    logits = network(rgb, volume, table)
+    logits = network(*(x.to(case.device) for x in (rgb, volume, table)))
     return found | {"logits": logits, "prob": logits.softmax(1)[0, 1]}
 
 

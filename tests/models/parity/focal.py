@@ -1,10 +1,12 @@
-"""FOCAL: embeddings of both extractors; clustering has tests of its own."""
+"""FOCAL: embeddings of both extractors; clustering has tests of its own.
 
-import numpy as np
+Which extractor a case is of, and what size it saw the image at, is read from the shape of its features.
+"""
+
 import torch
 
-import models
-from models.deep.focal import FOCALHRNet, FOCALViT, embedding, network_input
+from models.deep.focal import FOCALHRNet, FOCALViT, embedding
+from models.network import to_tensor
 
 QUICK = {"case_hrnet_192x288_s2"}
 
@@ -15,12 +17,10 @@ def state_dicts():
 
 
 def outputs(case):
-    if "vit" in case.name:
-        name, made, x = "focal-vit", FOCALViT(), network_input(case.image)
-    else:  # recorded at the image's own size
-        name, made = "focal-hrnet", FOCALHRNet()
-        x = torch.from_numpy((case.image / 255.0).astype(np.float32)).permute(2, 0, 1)[None]
-    features = models.build(name, weights=case.fill(made.state_dict())).network(x)
+    _, channels, rows, columns = case.stored["features__shape"]
+    name, make, stride = ("focal-hrnet", FOCALHRNet, 4) if channels == 32 else ("focal-vit", FOCALViT, 16)
+    x = to_tensor(case.resized(rows * stride, columns * stride)).to(case.device)
+    features = case.build(name, weights=case.fill(make().state_dict())).network(x)
     return {
         "features": features,
         "normalized": embedding(features),

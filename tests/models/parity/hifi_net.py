@@ -2,7 +2,6 @@
 
 import torch
 
-import models
 from models.deep.hifi import HiFiNet, HiFiNetLocalization, Sphere, square_input
 
 QUICK = {"case_api_256x256_s1"}
@@ -28,11 +27,11 @@ def outputs(case):
     if kind == "api":
         parts["sphere"] = sphere
     weights = {f"{part}.{name}": value for part, state in parts.items() for name, value in state.items()}
-    network = models.build("hifi-net" if kind == "api" else "hifi-net-loc", weights=weights).network
-    x = square_input(case.image)
+    network = case.build("hifi-net" if kind == "api" else "hifi-net-loc", weights=weights).network
+    x = square_input(case.image, network.input_size).to(case.device)
     features = network.features(x)
     prediction = network.head(features, x)
-    measure = Sphere()
+    measure = Sphere(18).to(case.device)
     measure.load_state_dict(sphere)
     found = {
         "dist": measure(prediction.metric),

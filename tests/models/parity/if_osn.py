@@ -3,14 +3,12 @@
 import numpy as np
 import torch
 
-import models
 from models.deep.if_osn import Detector, network_input
 from models.deep.parts.tiles import merge, tiles
 
 QUICK = {"case_merge_150x205_s5", "case_merge_192x192_s7", "case_merge_60x100_s6"}
 TRUNCATED = {"merged"}
 SIGMOID_OF = {"prob": "logits"}
-TILE = 64  # of the merging cases
 
 
 def state_dicts():
@@ -19,10 +17,10 @@ def state_dicts():
 
 
 def outputs(case):
-    if "merge" in case.name:
-        return merged_tiles(case.image)
-    net = models.build("if-osn", weights=case.fill(Detector().state_dict())).network.det_net
-    x = network_input(case.image)
+    if "merged" in case.stored:
+        return merged_tiles(case.image, int(case.stored["meta__tile_size"]))
+    net = case.build("if-osn", weights=case.fill(Detector().state_dict())).network.det_net
+    x = network_input(case.image).to(case.device)
     features = net.decode(x)
     return {
         "prob": net(x),
@@ -31,11 +29,11 @@ def outputs(case):
     }
 
 
-def merged_tiles(image):
+def merged_tiles(image, side):
     height, width = image.shape[:2]
-    seen = [image[rows, columns, 1] for rows, columns in tiles(height, width, TILE)]
+    seen = [image[rows, columns, 1] for rows, columns in tiles(height, width, side)]
     predictions = [green // 2 + np.uint8(37 * i % 128) for i, green in enumerate(seen)]
     return {
-        "merged": merge(predictions, height, width, TILE),
+        "merged": merge(predictions, height, width, side),
         "tile_shapes": np.array([green.shape for green in seen], np.float32),
     }

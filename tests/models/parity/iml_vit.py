@@ -1,6 +1,5 @@
 """IML-ViT: photos that fit into its input; inner maps are kept while the localizer runs."""
 
-import models
 from models.deep.iml_vit import IMLViT
 from models.image import ForensicImage
 
@@ -12,7 +11,7 @@ def state_dicts():
 
 
 def outputs(case):
-    localizer = models.build("iml-vit", weights=case.fill(state_dicts()["manifest.json"]))
+    localizer = case.build("iml-vit", weights=case.fill(state_dicts()["manifest.json"]))
     kept = {}
     for name in ("encoder_net", "predict_head"):
         part = getattr(localizer.network, name)

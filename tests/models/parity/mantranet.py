@@ -2,8 +2,8 @@
 
 import torch
 
-import models
-from models.deep.mantranet import ManTraNet, network_input
+from models.deep.mantranet import KerasManTraNet, ManTraNet
+from models.network import to_tensor
 
 QUICK = {"case_96x160_s2"}
 # The Keras model takes window means from a float32 integral image. With stored statistics the features' mean is not
@@ -17,12 +17,11 @@ def state_dicts():
 
 
 def outputs(case):
-    network = models.build("mantranet", weights=case.fill(ManTraNet().state_dict())).network
-    x = network_input(case.image)
-    if "keras" in case.name:
-        stored = ManTraNet(moving_statistics=True)
-        stored.load_state_dict(case.fill(stored.state_dict()))
-        return {"prob": stored.eval()(x)[0, 0], "prob_batchstat": network(x)[0, 0]}
+    network = case.build("mantranet", weights=case.fill(ManTraNet().state_dict())).network
+    x = to_tensor(case.image, 1).contiguous().to(case.device)
+    if "prob_batchstat" in case.stored:
+        stored = case.build("mantranet-keras", weights=case.fill(KerasManTraNet().state_dict())).network
+        return {"prob": stored(x)[0, 0], "prob_batchstat": network(x)[0, 0]}
     detector, features = network.AnomalyDetector, network.IMTFE(x)
     adapted = detector.adaptation(features)
     statistics = detector.statistics(*torch.var_mean(adapted, (2, 3), correction=0, keepdim=True))

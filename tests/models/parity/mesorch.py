@@ -3,7 +3,6 @@
 import torch
 import torch.nn.functional as F
 
-import models
 from models.deep.mesorch import Mesorch, MesorchP
 from models.deep.parts.imagenet import normalized_square
 
@@ -17,7 +16,7 @@ def state_dicts():
 def outputs(case):
     pruned = case.name.startswith("case_p_")
     make, name = (MesorchP, "mesorch-p") if pruned else (Mesorch, "mesorch")
-    network = models.build(name, weights=case.fill(make().state_dict())).network
+    network = case.build(name, weights=case.fill(make().state_dict())).network
     found = {}
     if not pruned:
 
@@ -25,6 +24,7 @@ def outputs(case):
             found.update(gate_input=inputs[0], gate_channel_mean=output.mean((2, 3)))
 
         network.gate.register_forward_hook(keep)
-    logits = network(normalized_square(case.image, 512))
-    whole = F.interpolate(logits, (512, 512), mode="bilinear", align_corners=True)
+    size = case.stored["prob__shape"][2:].tolist()
+    logits = network(normalized_square(case.image, size[0]).to(case.device))
+    whole = F.interpolate(logits, size, mode="bilinear", align_corners=True)
     return {**found, "logits_128": logits, "prob": torch.sigmoid(whole)}

@@ -1,11 +1,8 @@
 """MMFusion: the noise views, and the whole network on them at native size."""
 
-import numpy as np
-import torch
-
-import models
-from models.deep.mmfusion import EXTRACTOR_KEY, MODEL_KEY, MMFusion
+from models.deep.mmfusion import CHECKPOINT_KEYS, MMFusion
 from models.deep.parts.modalities import ModalitiesExtractor
+from models.network import to_tensor
 
 QUICK = set()
 
@@ -19,14 +16,11 @@ def state_dicts():
 
 def outputs(case):
     own = state_dicts()
-    filled = {
-        MODEL_KEY: case.fill(own["manifest.json"]),
-        EXTRACTOR_KEY: case.fill(own["manifest_extractor.json"]),
-    }
-    localizer = models.build("mmfusion", weights=filled)
-    x = torch.from_numpy(case.image.astype(np.float32) / 256).permute(2, 0, 1)[None]
-    views = localizer.extractor(x)
-    found = localizer.network(x, views)
+    filled = [case.fill(own[name]) for name in ("manifest.json", "manifest_extractor.json")]
+    network = case.build("mmfusion", weights=dict(zip(CHECKPOINT_KEYS, filled, strict=True))).network
+    x = to_tensor(case.image, 256).to(case.device)
+    views = network.extractor(x)
+    found = network.fusion(x, views)
     return {
         "anomaly_logits": found.logits,
         "map": found.logits.softmax(1)[0, 1],

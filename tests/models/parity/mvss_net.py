@@ -1,8 +1,7 @@
-"""MVSS-Net: the official input size in one case, 256 in the other."""
+"""MVSS-Net: at the size that the recorded logits have."""
 
 import torch
 
-import models
 from models.deep.mvss import MVSSNet, network_input
 
 QUICK = set()
@@ -15,8 +14,8 @@ def state_dicts():
 
 
 def outputs(case):
-    network = models.build("mvss-net", weights=case.fill(MVSSNet().state_dict())).network
-    x = network_input(case.image, 256 if "r256" in case.name else 512)
+    network = case.build("mvss-net", weights=case.fill(MVSSNet().state_dict())).network
+    x = network_input(case.image, int(case.stored["seg_logits__shape"][2])).to(case.device)
     features = network.model(x)
     both = network.both_views(x, features)
     head_logits = network.head(both)

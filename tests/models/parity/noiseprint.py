@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from shared import shared_path
 
-import models
 from models.deep.noiseprint.blind import anomaly, to_pixels, windows
 from models.deep.noiseprint.network import Noiseprint, extract
 
@@ -29,19 +28,16 @@ def filled(case):
 def outputs(case):
     quality = re.search(r"qf(\d+)", case.name)
     weights = shared_path("weights") / "noiseprint" / f"model_{quality[0]}.pth" if quality else filled(case)
-    network = models.build("noiseprint", weights=weights).network
+    network = case.build("noiseprint", weights=weights).network
     red, green, blue = np.moveaxis(case.image.astype(np.float32), 2, 0)
     luminance = (0.299 * red + 0.587 * green + 0.114 * blue) / 256
-    pattern = extract(network, luminance.astype(np.float32), torch.device("cpu"))
-    if "mapp" not in case.stored:
-        return {"noiseprint": pattern}
-    found = windows(pattern, luminance)
-    distances = anomaly(found)
-    return {
-        "noiseprint": pattern,
-        "mapp": distances,
-        "valid": found.valid,
-        "mapp_float": to_pixels(distances, found, luminance.shape),
-        "range0": found.centres[0],
-        "range1": found.centres[1],
-    }
+    x = torch.from_numpy(luminance.astype(np.float32))[None, None].to(case.device)
+    pattern = extract(network, x)[0, 0].cpu().numpy()
+    ours = {"noiseprint": pattern}
+    if {"mapp", "mapp_float", "valid", "range0", "range1"} & case.stored.keys():
+        found = windows(pattern, luminance)
+        ours |= {"valid": found.valid, "range0": found.centres[0], "range1": found.centres[1]}
+    if {"mapp", "mapp_float"} & case.stored.keys():
+        distances = anomaly(found)
+        ours |= {"mapp": distances, "mapp_float": to_pixels(distances, found, luminance.shape)}
+    return ours

@@ -1,10 +1,7 @@
 """PSCC-Net: each of the three networks is filled by its own names."""
 
-import numpy as np
-import torch
-
-import models
 from models.deep.pscc import PSCCNet, resize
+from models.network import to_tensor
 
 QUICK = {"case_200x328_s2"}
 MANIFESTS = {
@@ -25,10 +22,9 @@ def outputs(case):
         for part, manifest in MANIFESTS.items()
         for name, value in case.fill(made[manifest]).items()
     }
-    network = models.build("pscc-net", weights=weights).network
-    x = torch.from_numpy(case.image.astype(np.float32) / 255).permute(2, 0, 1)[None]
-    features = network.features(x)
-    pyramid = [resize(x, (256 >> level,) * 2) for level, x in enumerate(features)]
+    network = case.build("pscc-net", weights=weights).network
+    features = network.features(to_tensor(case.image).to(case.device))
+    pyramid = [resize(x, (network.head_size >> level,) * 2) for level, x in enumerate(features)]
     masks = network.localization(pyramid)
     return {
         "mask1": masks[0],

@@ -1,7 +1,7 @@
 """RRU-Net at the image's own size."""
 
-import models
-from models.deep.rru import RRUNet, network_input
+from models.deep.rru import RRUNet
+from models.network import to_tensor
 
 QUICK = {"case_200x296_s2"}
 
@@ -11,6 +11,6 @@ def state_dicts():
 
 
 def outputs(case):
-    network = models.build("rru-net", weights=case.fill(RRUNet().state_dict())).network
-    logits = network(network_input(case.image))
+    network = case.build("rru-net", weights=case.fill(RRUNet().state_dict())).network
+    logits = network(to_tensor(case.image).contiguous().to(case.device))
     return {"logits": logits, "prob": logits.sigmoid()}

@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import torch
 
-import models
 from models.deep.parts.imagenet import normalized_square
 from models.deep.safire import SAFIRE
 
@@ -19,10 +18,10 @@ def state_dicts():
 
 
 def outputs(case):
-    network = models.build("safire", weights=case.fill(state_dicts()["manifest.json"])).network
+    network = case.build("safire", weights=case.fill(state_dicts()["manifest.json"])).network
     resized = cv2.resize(case.image, (1024, 1024))
-    features = network.image_encoder(normalized_square(case.image, 1024))
-    masks, iou = network.masks(features, POINTS)
+    features = network.image_encoder(normalized_square(case.image, 1024).to(case.device))
+    masks, iou = network.masks(features, POINTS.to(case.device))
     return {
         "low_res_masks": masks[:, None],
         "iou": iou[:, None],

@@ -2,7 +2,6 @@
 
 import torch.nn.functional as F
 
-import models
 from models.deep.parts.imagenet import normalized_square
 from models.deep.sparsevit import SparseViT
 
@@ -15,9 +14,10 @@ def state_dicts():
 
 
 def outputs(case):
-    network = models.build("sparsevit", weights=case.fill(state_dicts()["manifest.json"])).network
-    maps = network.encoder_net(normalized_square(case.image, 512))
+    network = case.build("sparsevit", weights=case.fill(state_dicts()["manifest.json"])).network
+    size = case.stored["prob__shape"][2:].tolist()
+    maps = network.encoder_net(normalized_square(case.image, size[0]).to(case.device))
     logits = network.lmu(maps)
     means = {f"feat_{name}_channel_mean": x.mean((2, 3)) for name, x in zip(MAPS, maps, strict=True)}
-    whole = F.interpolate(logits, (512, 512), mode="bilinear", align_corners=False)
+    whole = F.interpolate(logits, size, mode="bilinear", align_corners=False)
     return {**means, "logits_low": logits, "prob": whole.sigmoid()}

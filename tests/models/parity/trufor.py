@@ -1,10 +1,7 @@
 """TruFor: the whole network at native size."""
 
-import numpy as np
-import torch
-
-import models
 from models.deep.trufor import TruFor
+from models.network import to_tensor
 
 QUICK = set()
 
@@ -14,8 +11,8 @@ def state_dicts():
 
 
 def outputs(case):
-    network = models.build("trufor", weights=case.fill(state_dicts()["manifest.json"])).network
-    found = network(torch.from_numpy(case.image.astype(np.float32) / 256).permute(2, 0, 1)[None])
+    network = case.build("trufor", weights=case.fill(state_dicts()["manifest.json"])).network
+    found = network(to_tensor(case.image, 256).to(case.device))
     return {
         "pred_logits": found.logits,
         "map": found.logits.softmax(1)[0, 1],
