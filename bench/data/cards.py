@@ -31,7 +31,8 @@ without regard to case against the whole path below the set's root, with forward
     boxes = '(?P<key>\d+)\.txt'    # instead of mask: text files, a box a line as x0 y0 x1 y1 in pixels
     polygons = 'Test_poly\.json'   # instead of mask: COCO files whose `file_name` ends like the image's path
     category = "fake"              # the category of `polygons` that is forged
-    only = "subsets/list.txt"      # a list of the group's members, by the text of its named group `key`
+    only = "subsets/list.txt"      # a list of the group's members,
+    member = "{key}"               # each as this text of named groups (default "{key}")
     kind = "copy-move"             # "splice", "copy-move", "removal", "real-life", ... (default "")
     source = "{key}"               # the photo it came from, from named groups (default: the image's id)
 
@@ -114,6 +115,7 @@ class Group:
     polygons: regex.Pattern | None = None
     category: str = ""
     only: Path | None = None
+    member: str = "{key}"
     kind: str = ""
     source: str = ""
 
@@ -386,7 +388,7 @@ class _Table:
 def _group(table: _Table, tampered: bool) -> Group | Listed:
     if "list" in table.values:
         return _listed(table, tampered)
-    keys = ["image", "only", "source"]
+    keys = ["image", "only", "member", "source"]
     table.only_keys([*keys, "mask", "masks", "boxes", "polygons", "category", "kind"] if tampered else keys)
     table.text("image")
     image = table.pattern("image")
@@ -402,7 +404,7 @@ def _group(table: _Table, tampered: bool) -> Group | Listed:
             "into both",
         )
     only = table.file("only")
-    if only is not None and "key" not in image.groupindex:
+    if only is not None and "member" not in table.values and "key" not in image.groupindex:
         raise table.fail("only", "a list needs a named group in image; add (?P<key>...) to it")
     remedy = 'image has no named group "{name}"; add (?P<{name}>...) to it'
     return Group(
@@ -411,6 +413,7 @@ def _group(table: _Table, tampered: bool) -> Group | Listed:
         union=table.choice("masks", ("one", "union"), "one") == "union",
         category=table.text("category", ""),
         only=only,
+        member=table.template("member", image.groupindex, remedy, "{key}" if only else ""),
         kind=table.text("kind", ""),
         source=table.template("source", image.groupindex, remedy),
     )

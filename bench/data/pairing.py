@@ -74,6 +74,8 @@ def open_card(card: Card, root: Path, subset: str = "") -> TestSet:
             else:
                 for name, match in _matches(group, files):
                     found.add(name, files[name], (), "authentic", _source(group, match))
+        for name in sorted(found.beside - found.paired - found.claimed):
+            found.reject(name, "a mask without an image")
         if not part.groups:
             found.keep_members(part)
     if not found.samples:
@@ -126,6 +128,8 @@ class _Found:
     ids: set[str] = field(default_factory=set)
     names: dict[str, str] = field(default_factory=dict)  # id -> path below the root
     claimed: set[str] = field(default_factory=set)
+    beside: set[str] = field(default_factory=set)  # files that are masks by the pattern of a group
+    paired: set[str] = field(default_factory=set)  # those that belong to an image
     counts: dict[str, int] = field(default_factory=lambda: {"tampered": 0, "authentic": 0})
 
     def reject(self, file: str, problem: str) -> None:
@@ -248,10 +252,9 @@ def _add_tampered(found: _Found, group: Group, files: Mapping[str, Path]) -> Non
             found.counts["tampered"] += 1
             names = ", ".join(candidates)
             found.reject(name, f"{len(candidates)} masks: {names}; keep one" if candidates else "no mask")
+    found.paired.update(name for key in used for name in beside.get(key, []))
     if group.only is None:
-        for name in sorted(name for key, names in beside.items() if key not in used for name in names):
-            if name not in found.claimed:
-                found.reject(name, "a mask without an image")
+        found.beside.update(name for names in beside.values() for name in names)
 
 
 def _key(match, shared: list[str]) -> tuple[str, ...]:
@@ -263,7 +266,7 @@ def _matches(group: Group, files: Iterable[str]) -> Iterator[tuple[str, object]]
     wanted = None if group.only is None else {line.lower() for line in read_list(group.only)}
     for name in files:
         match = fullmatch(group.image, name)
-        if match and (wanted is None or match["key"].lower() in wanted):
+        if match and (wanted is None or group.member.format_map(match.groupdict()).lower() in wanted):
             yield name, match
 
 

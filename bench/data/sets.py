@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from bench.data import masks
+from bench.data import masks, verdicts
 from bench.data.cards import Card
 from bench.data.files import file_digest
 from bench.data.masks import MaskRule
@@ -152,14 +152,16 @@ class TestSet:
         return content.hexdigest()
 
     def record(self) -> dict:
-        """What run.json keeps of the set: name, title, card, subset, fingerprint, numbers, terms, remarks, defects."""
+        """What run.json keeps of the set: name, title, card, subset, fingerprint, numbers, terms, remarks, defects, and
+        what `bench data audit` said of these very files on this machine."""
         tampered = self.tampered
         return {
             "name": self.name, "title": self.title, "card": self.card.name if self.card else "",
             "subset": self.subset, "fingerprint": self.digest, "n": len(self.samples),
             "n_tampered": len(tampered), "n_located": sum(s.located for s in tampered),
             "n_authentic": len(self.samples) - len(tampered), "demonstration": self.demonstration,
-            "note": self.note, "licence": self.licence, "citation": self.citation, "remarks": self.remarks,
+            "note": self.note, "licence": self.licence, "citation": self.citation,
+            "remarks": self.remarks, "audit": verdicts.kept(self.digest),
             "defects": [{"file": d.file, "problem": d.problem, "known": d.known} for d in self.defects],
         }  # fmt: skip
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from bench.commands import data as data_commands
-from bench.data import DataError, open_test_sets
+from bench.data import DataError, inspect, open_test_sets
 from models.image import ForensicImage, ImageError, encode_jpeg, read_image
 
 HEIGHT, WIDTH = 40, 60
@@ -45,7 +45,7 @@ def defect(folder):
 
 def verified(folder):
     """What `data verify` finds beyond the scan."""
-    report = data_commands.verify(opened(folder))
+    report = inspect.verify(opened(folder))
     assert report["usable"]["tampered"] == 1 and not report["intact"]
     return report["defects"][0]["problem"]
 
@@ -61,7 +61,7 @@ def test_truncated_image(folder, suffix):
     write_mask(folder / "masks/bad.png")
     with pytest.raises(ImageError, match=rf"bad\{suffix}.*(truncated|cannot be read|not an image)"):
         read_image(path)
-    report = data_commands.verify(opened(folder))
+    report = inspect.verify(opened(folder))
     assert report["usable"]["tampered"] == 1
     assert ["bad" in found["file"] for found in report["defects"]] == [True]
 

@@ -32,7 +32,7 @@ def test_the_shipped_cards_are_valid_and_named():
     names = [card.name for card in cards.load_all()]
     assert {"coverage", "columbia", "casia1", "imd2020", "comofod"} <= set(names)
     for one in cards.load_all():
-        assert one.page.startswith("https://") and one.licence
+        assert one.page.startswith("http") and one.licence
         assert one.counts.get("tampered", 1) > 0  # the exact number of a set may be unknown, then the note says so
 
 
