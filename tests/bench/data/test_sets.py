@@ -328,7 +328,10 @@ def test_the_list_of_sets_names_all_of_them():
     assert {"builtin", "folder:IMAGES[,MASKS]", "coverage:ROOT", "imd2020:ROOT"} <= set(rows)
     assert rows["coverage:ROOT"]["summary"] == "100 tampered, 100 authentic; subsets finetune-25"
     assert rows["casia2:ROOT"]["summary"] == "5123 tampered, 7491 authentic; to train on"
-    assert rows["imd2020:ROOT"]["summary"] == "2010 tampered, 414 authentic; to test or to train on"
+    assert (
+        rows["imd2020:ROOT"]["summary"]
+        == "2010 tampered, 414 authentic; to test or to train on; subsets 2010, catnet-valid-141"
+    )
     assert rows["defacto:ROOT"]["summary"] == "numbers not exactly known; to train on"
 
 
