@@ -1,14 +1,28 @@
-"""Turn one or several runs into a self-contained HTML page, figures (PDF, PNG) and tables (CSV, LaTeX)."""
+"""What a report is made of, read from run folders: `RunView`s, their labels, and the paired contrasts between runs.
+
+The store is used through a few methods in one class, `_Folder`, and nowhere else.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pandas as pd
+
+from bench import leaderboard
 from bench.published import of_test_set, records
-from bench.results import OWN_MEAN, read, read_about
-from bench.store import Store
-from bench.summary import summarize
+from bench.results import read_results
+from bench.store import Store, StoreError
+from bench.summary import results_table, summarize
 from bench.usage import UsageError
+
+if TYPE_CHECKING:
+    from reports import RunView
 
 
 def latest_run(root: Path = Path("runs")) -> Path:
@@ -19,28 +33,205 @@ def latest_run(root: Path = Path("runs")) -> Path:
     return found[-1].parent
 
 
+def read_about(folder: Path) -> dict:
+    """A run folder's run.json. Raises UsageError for a folder that holds none, or a damaged one."""
+    file = folder / "run.json"
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"{folder} is not a run folder (no run.json); make one with `python -m bench run`") from error
+    except ValueError as error:
+        raise UsageError(f"{file} is damaged ({error}); run the same `bench run` again to rewrite it") from error
+    if not isinstance(about, dict) or not isinstance(about.get("models"), list):
+        raise UsageError(f"{file} is not the record of a run; run the same `bench run` again to rewrite it")
+    return about
+
+
 def contaminated(about: dict) -> set[tuple[str, str]]:
     """(model, test set) pairs where the localizer was trained on images of that set."""
-    return {(m["name"], t["name"]) for m in about["models"] for t in about["test_sets"] if t["name"] in m["trained_on"]}
+    return {
+        (m["name"], t["name"])
+        for m in about["models"]
+        for t in about["test_sets"]
+        if t["name"] in m.get("trained_on", ()) or t.get("card") in m.get("trained_on", ())
+    }
 
 
-def run_view(folder: Path, store: Store):
-    """A run folder as the report sees it."""
+def named_runs(texts: Sequence[str]) -> dict[str, Path]:
+    """Labels of run folders, each RUN or NAME=RUN: the given name, else the shortest end of the path that tells them
+    apart. Raises UsageError for a name or folder that is given twice."""
+    given: list[tuple[str, Path]] = []
+    for text in texts:
+        name, separator, path = text.partition("=")
+        named = bool(separator) and not Path(text).exists()
+        given.append((name, Path(path)) if named else ("", Path(text)))
+    resolved = [path.resolve() for _, path in given]
+    if len(set(resolved)) < len(resolved):
+        twice = next(path for path in resolved if resolved.count(path) > 1)
+        raise UsageError(f"{twice.name} is given twice; name each run folder once")
+    labels = [name or _shortest(path, resolved) for (name, _), path in zip(given, resolved, strict=True)]
+    if len(set(labels)) < len(labels):
+        raise UsageError(f"two runs have the same name ({', '.join(labels)}); write NAME=RUN with different names")
+    return dict(zip(labels, (path for _, path in given), strict=True))
+
+
+def _shortest(path: Path, among: Sequence[Path]) -> str:
+    for length in range(1, len(path.parts) + 1):
+        end = path.parts[-length:]
+        if sum(other.parts[-length:] == end for other in among) == 1:
+            return "/".join(end)
+    return path.name
+
+
+@contextlib.contextmanager
+def opened(runs: dict[str, Path]) -> Iterator[list[RunView]]:
+    """The views of run folders by their labels, with the stores open for pictures."""
+    with contextlib.ExitStack() as stack:
+        yield [run_view(folder, label, stack) for label, folder in runs.items()]
+
+
+def run_view(folder: Path, label: str, stack: contextlib.ExitStack) -> RunView:
+    """What a report sees of a run folder. The store stays open as long as `stack`.
+
+    Of a run that is not finished, or damaged, what is whole is shown and `warnings` says so.
+    """
     import reports
 
     about = read_about(folder)
-    results, cells = read(folder, compact=True), store.cells()
-    names = [model["name"] for model in about["models"] if model["status"] == "run"]
+    source = _Folder(folder, about, stack)
+    results, cells = source.results(), source.cells()
+    if not len(cells):
+        raise UsageError(f"{folder} holds no result yet; run the same `bench run` command again, it resumes")
+    about = {**about, "metrics": about.get("metrics") or _metric_records(), "perturbations": _families(about)}
+    flagged = contaminated(about)
+    names = [model["name"] for model in about["models"] if model.get("status", "run") == "run"]
     sets = [test_set["name"] for test_set in about["test_sets"]]
-    return reports.RunView(
-        label=folder.resolve().name,
-        about=about,
-        summary=summarize(results, cells, contaminated(about)),
-        results=results[results["image"] != OWN_MEAN],
-        cells=cells,
-        models=about["models"],
-        test_sets=about["test_sets"],
-        protocols=about["protocols"],
-        thumbnail=lambda what, key: store.thumbnail(what, tuple(key.split("|")) if what in ("photo", "truth") else key),
-        published=[record for name in sets for record in records(of_test_set(name), name, names)],
+    return reports.RunView.of(
+        label,
+        about,
+        {
+            "summary": summarize(results, cells, flagged),
+            "standings": leaderboard.standings(results, _field(about, cells, flagged), about["metrics"]),
+            "results": results,
+            "cells": cells,
+        },
+        picture=source.picture,
+        published=tuple(_published(about, sets, names)),
+        warnings=tuple(source.warnings),
     )
+
+
+def contrasts(views: Sequence[RunView]) -> pd.DataFrame:
+    """Paired differences of the later runs to the first one."""
+    parts = [leaderboard.contrasts(views[0].results, view.results, view.label) for view in views[1:]]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=leaderboard.CONTRASTS)
+
+
+def _field(about: dict, cells: pd.DataFrame, flagged: set[tuple[str, str]]) -> leaderboard.Field:
+    controls = {m["name"] for m in about["models"] if "controls" in m.get("groups", ())}
+    models = dict.fromkeys([m["name"] for m in about["models"] if m.get("status", "run") == "run"])
+    models |= dict.fromkeys(map(str, cells["model"].unique()))
+    present = set(map(str, cells["model"].unique()))
+    return leaderboard.Field(tuple(m for m in models if m in present), frozenset(controls), frozenset(flagged))
+
+
+def _published(about: dict, sets: list[str], names: list[str]) -> Iterator[dict]:
+    featured = {model["name"] for model in about["models"] if model.get("featured")} | _featured()
+    for name in sets:
+        for record in records(of_test_set(name), name, names):
+            yield {**record, "featured": record["model"] in featured}
+
+
+def _featured() -> set[str]:
+    import models
+
+    return {card.name for card in models.cards() if getattr(card, "featured", False)}
+
+
+def _metric_records() -> list[dict]:
+    """Records of the metrics for a run that holds none of its own."""
+    from bench import metrics
+
+    registry = getattr(metrics, "METRICS", None)
+    return [_metric_record(metric) for metric in registry.values()] if isinstance(registry, dict) else []
+
+
+def _metric_record(metric) -> dict:
+    return {
+        key: getattr(metric, key)
+        for key in ("name", "title", "definition", "direction", "scope", "chance")
+        if hasattr(metric, key)
+    }
+
+
+def _families(about: dict) -> list[dict]:
+    from bench.perturb import describe
+
+    found = about.get("perturbations")
+    if isinstance(found, list) and found and isinstance(found[0], dict) and "parameter" in found[0]:
+        return found
+    return [record for record in describe() if record.get("type", "perturbation") == "perturbation"]
+
+
+class _Folder:
+    """A run folder as far as it is whole: its results, its cells and its pictures, and what is wrong with them."""
+
+    def __init__(self, folder: Path, about: dict, stack: contextlib.ExitStack):
+        self.folder, self.about = folder, about
+        self.finished = bool(about.get("finished"))
+        self.warnings: list[str] = []
+        self.store: Store | None = None
+        if not self.finished:
+            self.warnings.append(
+                "This run is not finished: the numbers are of what was measured so far. "
+                "The same `bench run` command resumes it."
+            )
+        try:
+            self.store = stack.enter_context(Store(folder))
+        except StoreError as error:
+            if not self.finished or not (folder / "results.csv").exists():
+                raise
+            self.warnings.append(f"The store of this run cannot be read, so there are no pictures and no costs: {error}")
+
+    def results(self) -> pd.DataFrame:
+        """The results table of a finished run from its file, of another from what the store holds."""
+        if self.finished and (self.folder / "results.csv").exists():
+            return read_results(self.folder / "results.csv", compact=True)
+        if self.finished:
+            self.warnings.append("results.csv is missing; the numbers were made again from the store.")
+        return self._measured()
+
+    def _measured(self) -> pd.DataFrame:
+        from bench.metrics import PROTOCOLS
+
+        assert self.store is not None
+        cells = self.store.cells()
+        sources = {(row.test_set, row.image): row.source for row in cells.drop_duplicates(["test_set", "image"]).itertuples()}
+        parts = [
+            results_table(self.store.evidence(model, test_set), sources, PROTOCOLS.values())
+            for model, test_set in self.store.groups()
+        ]
+        return pd.concat(parts, ignore_index=True) if parts else results_table([], {}, PROTOCOLS.values())
+
+    def cells(self) -> pd.DataFrame:
+        """One row per cell; without a readable store those that have a result."""
+        if self.store is not None:
+            return self.store.cells()
+        results = self.results()
+        rows = results[results["image"] != "*"].drop_duplicates(["model", "test_set", "image", "spec"])
+        columns = ["model", "test_set", "image", "source", "tampered", "perturbation", "level", "spec"]
+        blank = {"key": "", "status": "ok", "reason": "", "kind": "", "seconds": None, "peak_mb": None}
+        return rows[columns].astype(dict.fromkeys(columns[:4], str)).assign(**blank, psnr=None, ssim=None, bytes=None)
+
+    def picture(self, what: str, key: str) -> bytes | None:
+        """A small picture of the store, or None."""
+        return None if self.store is None else self.store.thumbnail(what, key)
+
+
+def place_of(runs: dict[str, Path]) -> Path:
+    """Where a report goes: into the folder of its run; that of several runs beside the first, so that it never takes
+    the place of a run's own."""
+    if len(runs) == 1:
+        return next(iter(runs.values())) / "report"
+    name = "-".join(re.sub(r"[^A-Za-z0-9._-]+", "_", label) for label in runs)
+    return next(iter(runs.values())).resolve().parent / f"report-{name}"[:120]

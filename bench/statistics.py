@@ -64,26 +64,59 @@ def bootstrap_means(
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`bootstrap_mean` of every column of values (n, m) at once: means, lower and upper bounds, each (m,)."""
+    means, drawn, sizes = resampled_means(values, clusters=clusters, resamples=resamples, seed=seed)
+    return means, *interval_bounds(drawn, sizes, confidence)
+
+
+def resampled_means(
+    values: np.ndarray, *, clusters: np.ndarray | None = None, resamples: int = 2000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means (m,) of the columns of values (n, m), their resampled means (resamples, m) and how many clusters (m,) each
+    column has. One matrix product makes the resamples of all columns that have values at the same rows.
+
+    A column with fewer than two clusters has NaN resamples: nothing can be said from it.
+    """
     values = np.asarray(values, np.float64)
     finite = np.isfinite(values)
-    means, low, high = (np.full(values.shape[1], np.nan) for _ in range(3))
     labels = np.arange(len(values)) if clusters is None else np.asarray(clusters)
     if len(labels) != len(values):
         raise ValueError(f"{len(labels)} cluster labels for {len(values)} values")
+    means, counts = np.full(values.shape[1], np.nan), np.zeros(values.shape[1], int)
+    drawn = np.full((resamples, values.shape[1]), np.nan, order="F")
     # columns that lack the same images share their clusters and so their resamples
-    patterns, column_of = np.unique(finite, axis=1, return_inverse=True)
-    for at, pattern in enumerate(patterns.T):
-        columns = np.flatnonzero(column_of.ravel() == at)
+    patterns: dict[bytes, list[int]] = {}
+    for column, pattern in enumerate(np.packbits(finite, axis=0).T):
+        patterns.setdefault(pattern.tobytes(), []).append(column)
+    for columns in patterns.values():
+        pattern = finite[:, columns[0]]
         if not pattern.any():
             continue
         present = values[np.ix_(pattern, columns)]
         means[columns] = present.mean(axis=0)
         sums, sizes = cluster_sums(present, labels[pattern])
+        counts[columns] = len(sizes)
         if len(sizes) > 1:
-            cut = tail_share(confidence, len(sizes))
-            drawn = _resampled(sums, sizes, resamples, seed)
-            low[columns], high[columns] = np.quantile(drawn, (cut, 1 - cut), axis=0)
-    return means, low, high
+            drawn[:, columns] = _resampled(sums, sizes, resamples, seed)
+    return means, drawn, counts
+
+
+def interval_bounds(drawn: np.ndarray, clusters: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper bounds (m,) of resampled means (resamples, m) over so many clusters (m,); NaN below two."""
+    low, high = (np.full(drawn.shape[1], np.nan) for _ in range(2))
+    for count in np.unique(clusters):
+        if count > 1:
+            columns = np.flatnonzero(clusters == count)
+            tail = tail_share(confidence, int(count))
+            of_column = np.ascontiguousarray(drawn[:, columns].T)
+            low[columns], high[columns] = np.quantile(of_column, (tail, 1 - tail), axis=1)
+    return low, high
+
+
+def two_sided(drawn: np.ndarray) -> np.ndarray:
+    """Two-sided bootstrap p-values (m,) of mean differences resampled (resamples, m), as in `paired_bootstrap`."""
+    beyond = np.minimum((drawn <= 0).sum(axis=0), (drawn >= 0).sum(axis=0))
+    p = np.minimum(1.0, 2 * (beyond + 1) / (len(drawn) + 1))
+    return np.where(np.isnan(drawn[:1]).any(axis=0), np.nan, p)
 
 
 def paired_bootstrap(

@@ -81,7 +81,7 @@ def _counts(cells: pd.DataFrame) -> pd.DataFrame:
 def _image_means(results: pd.DataFrame, keys: list[str], confidence: float, resamples: int) -> pd.DataFrame:
     """Columns `keys`, mean, low, high, n over the images of each group."""
     parts = [pd.DataFrame(columns=[*keys, "mean", "low", "high", "n"])]
-    for _, rows in results.groupby(["model", "test_set"], sort=False, observed=True):
+    for _, rows in results.groupby("test_set", sort=False, observed=True):
         image, images = pd.factorize(rows["image"])
         group = rows.groupby(keys, sort=False, observed=True)
         column = group.ngroup().to_numpy()

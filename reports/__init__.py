@@ -2,70 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-__all__ = ["RunView", "write"]
+from reports.view import ReportError, RunView
+
+__all__ = ["Options", "ReportError", "RunView", "write"]
+PARTS = ("report.html", "index.txt", "data", "figures", "pictures", "tables")  # what a report consists of
 
 
-@dataclass
-class RunView:
-    """One finished run, as a report sees it.
+@dataclass(frozen=True)
+class Options:
+    """What of a report is written and how. pictures: most picture files beside the page. single_mb: write one file with
+    so many megabytes of pictures. width (inches), serif, families, formats: see `reports.figures.Look`. models,
+    metrics: names in figures and LaTeX tables, () for all. everything: figures and tables of all metrics."""
 
-    label: distinguishes runs that stand side by side.
-    about: how it was made, the content of run.json: started, finished, suite, revision, seconds (wall, localizers,
-        harness, overhead as a share of localizers), cells (asked, reused), request (models, data, perturbations,
-        seed, workers, ...), machine, versions. Any may be missing; other plain values are listed by their key.
-    summary: one row a (model, test_set, spec, protocol, metric); columns model, test_set, perturbation, level,
-        spec, protocol, metric, mean, low, high, n, n_failed, n_not_applicable, n_skipped, rank, contaminated.
-        mean NaN: no image had a value (not applicable or failed).
-    results: tidy table of per-image values; columns model, test_set, image, source, tampered, perturbation,
-        level, spec, seed, protocol, metric, value (image "*": a metric of the whole set).
-    cells: one row a stored cell; columns key, model, test_set, image, source, tampered, perturbation, level,
-        spec, status ("ok", "failed", "not_applicable"), reason, seconds, peak_mb, psnr, ssim, bytes, kind; may have
-        image_score (the localizer's own) and seen (text: the whole image, or in which tiles), empty where unknown.
-    models: mappings with name, title, paper, year, summary, licence, groups, trained_on, status ("run" or
-        "skipped"), reason, own_weights (true: the user's instead of the registered ones).
-    test_sets: mappings with name, title, n_tampered, n_authentic, defects (mappings with file, problem),
-        demonstration, note, licence, citation, card (the name of the card it was opened through, "" for a folder).
-    protocols: mappings with name, version, title, description.
-    thumbnail: (what, key) -> encoded PNG, JPEG or WebP, or None. what is "photo" (key "test_set|image|spec"),
-        "truth" (key "test_set|image"), "score", "prediction", or where the localizer has such "confidence" or "sources"
-        (key of a cell).
-    published: mappings, one a published number on one of the test sets: test_set, model ("" where no localizer of the
-        suite is that method), method, weights, train_set, printed_set, spec, metric and protocol (what it is laid
-        beside; spec or metric "" where there is no such), perturbation, printed_metric, value, rule, scoring, images
-        (tampered ones, None where not stated), obstacles (list: why it is not comparable), source.
+    pictures: int = 20_000
+    single_mb: float | None = None
+    width: float = 7.0
+    serif: bool = False
+    families: bool = False
+    models: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    everything: bool = False
+    formats: tuple[str, ...] = field(default=("pdf", "png"))
+
+
+def write(
+    out: Path, runs: list[RunView], *, contrasts: pd.DataFrame | None = None, options: Options | None = None
+) -> list[Path]:
+    """Write `report.html`, `index.txt`, `data/`, `pictures/`, `figures/` and `tables/` in `out`; return the paths of
+    all but data and pictures. Files of an older report there go; other files in `out` stay.
+
+    The report is made in a temporary folder beside `out` and takes its place when it is whole; if anything fails, what
+    was there before is still there. Raises ReportError for no runs and for equal labels.
     """
-
-    label: str
-    about: dict
-    summary: pd.DataFrame
-    results: pd.DataFrame
-    cells: pd.DataFrame
-    models: list[dict]
-    test_sets: list[dict]
-    protocols: list[dict]
-    thumbnail: Callable[[str, str], bytes | None]
-    published: list[dict] = field(default_factory=list)
-
-
-def write(out: Path, runs: list[RunView], *, budget_mb: float = 25.0) -> list[Path]:
-    """Write `report.html`, `figures/*.{pdf,png,svg}` and `tables/*.{csv,tex}` below `out`; return their paths.
-
-    budget_mb: megabytes of thumbnails that the page may carry. Above it only the three best and three worst
-        images of a table cell are pictured, and the page says so.
-    Raises ValueError for no runs, equal labels, or protocols of different versions.
-    """
-    from reports import figures, page, tables
     from reports.comparison import compare
 
-    comparison = compare(runs)
+    comparison = compare(runs, contrasts)
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    html = out / "report.html"
-    html.write_text(page.build(comparison, int(budget_mb * 1e6)), encoding="utf-8")
-    return [html, *figures.write(out / "figures", comparison), *tables.write(out / "tables", comparison)]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f".{out.name}-", suffix=".part", dir=out.parent))
+    try:
+        files = _write(made, comparison, options or Options())
+        made.chmod(0o755)
+        _replace(out, made)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return [out / file.relative_to(made) for file in files]
+
+
+def _write(folder: Path, comparison, options: Options) -> list[Path]:
+    from reports import figures, page, tables
+
+    html, *_ = page.write(folder, comparison, page.Settings(options.pictures, options.single_mb))
+    chosen = {"models": options.models, "metrics": options.metrics, "everything": options.everything}
+    look = figures.Look(
+        width=options.width, serif=options.serif, families=options.families, formats=options.formats, **chosen
+    )
+    made = [*figures.write(folder / "figures", comparison, look), *tables.write(folder / "tables", comparison, **chosen)]
+    index = folder / "index.txt"
+    names = [str(file.relative_to(folder)) for file in (html, *made)]
+    beside = "" if options.single_mb is not None else "data/, pictures/: what the page loads when it is looked at\n"
+    index.write_text("\n".join(names) + "\n" + beside, encoding="utf-8")
+    return [html, index, *made]
+
+
+def _replace(out: Path, made: Path) -> None:
+    """Put the new report in the place of the old one; files that are no part of a report are kept."""
+    if not out.exists():
+        made.rename(out)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{out.name}-", suffix=".old", dir=out.parent))
+    out.rename(old / out.name)
+    try:
+        made.rename(out)
+    except BaseException:
+        (old / out.name).rename(out)
+        raise
+    for entry in (old / out.name).iterdir():
+        if entry.name not in PARTS:
+            entry.rename(out / entry.name)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,77 +1,34 @@
-"""One or several runs brought to a common form: lines of a figure, columns of a table, their order and names."""
+"""One or several runs brought to a common form: lines of a figure, rows of a table, their order and their names."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
-if TYPE_CHECKING:
-    from reports import RunView
+from reports.view import (
+    EVERY_FAMILY,
+    EVERY_SET,
+    UNPERTURBED,
+    Localizer,
+    Metric,
+    Perturbation,
+    Protocol,
+    ReportError,
+    RunView,
+    TestSet,
+)
 
-WHOLE_SET = "*"  # the image column of a metric that has one value a test set
-
-
-class ReportError(ValueError):
-    """Runs that cannot be shown on one page; the message says why and what to change."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric as the reader meets it.
-
-    ranked: larger is better, so that ranks, best and worst have a meaning.
-    whole: one value a test set, not a mean over images.
-    """
-
-    name: str
-    title: str
-    description: str
-    ranked: bool = True
-    whole: bool = False
-
-
-METRICS = {
-    metric.name: metric
-    for metric in (
-        Metric("f1", "Pixel F1", "Harmonic mean of pixel precision and recall at the protocol's threshold."),
-        Metric("iou", "Pixel IoU", "Intersection over union of prediction and truth at the protocol's threshold."),
-        Metric("auc", "Pixel AUC", "Area under the ROC curve over the pixels of an image; .5 is chance."),
-        Metric("ap", "Pixel AP", "Average precision over the pixels of an image; chance is the forged share."),
-        Metric("mcc", "Pixel MCC", "Matthews correlation coefficient of prediction and ground truth; 0 is chance."),
-        Metric("best_f1", "Best-threshold F1", "F1 at the threshold that maximises it with the ground truth known."),
-        Metric("best_iou", "Best-threshold IoU", "IoU at the threshold that maximises it with the ground truth known."),
-        Metric("precision", "Pixel precision", "Share of the pixels called forged that are forged."),
-        Metric("recall", "Pixel recall", "Share of the forged pixels that are called forged."),
-        Metric("accuracy", "Pixel accuracy", "Share of pixels called rightly; high where nothing is called forged."),
-        Metric("image_auc", "Image AUC", "Area under the ROC curve of tampered against authentic images.", whole=True),
-        Metric("image_ap", "Image AP", "Average precision of tampered against authentic images.", whole=True),
-        Metric("image_f1", "Image F1", "F1 of calling whole images tampered.", whole=True),
-        Metric("image_accuracy", "Image accuracy", "Share of images called rightly.", whole=True),
-        Metric(
-            "pooled_auc",
-            "Pooled pixel AUC",
-            "Area under the ROC curve over the pixels of all images.",
-            whole=True,
-        ),
-        Metric("pooled_ap", "Pooled pixel AP", "Average precision over the pixels of all images.", whole=True),
-        Metric(
-            "pooled_f1",
-            "Pooled pixel F1",
-            "F1 at the protocol's threshold, pixels of all images.",
-            whole=True,
-        ),
-        Metric("best_threshold", "Best threshold", "The threshold of the best F1, not a merit.", ranked=False),
-        Metric("threshold", "Threshold", "The threshold that was applied, not a merit.", ranked=False),
-    )
-}
+WHOLE_SET = "*"  # the image column of a metric that has one value per test set
+HEADLINES = ("auc", "f1", "image_auc")  # metrics that files are written of unless all are asked for
 
 
 @dataclass(frozen=True)
 class Line:
-    """One curve, one table row: a model in a run. `style` counts models, `run` counts runs."""
+    """One curve, one table row: a localizer in a run. `style` counts localizers, `run` counts runs."""
 
     index: int
     run: int
@@ -79,11 +36,15 @@ class Line:
     model: str
     label: str
     title: str
+    groups: tuple[str, ...]
+    licence: str
+    control: bool
+    featured: bool
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One perturbation level. psnr (dB) and ssim: mean over the images it was measured on, NaN where unknown."""
+    """One level of a perturbation. psnr (dB), ssim, size (bytes): means over the images they were measured on, or NaN."""
 
     spec: str
     family: str
@@ -94,145 +55,224 @@ class Condition:
 
     @property
     def identity(self) -> bool:
-        return self.family == "identity"
+        """Whether the images are as they are."""
+        return self.family == UNPERTURBED
+
+    @property
+    def name(self) -> str:
+        """ "jpeg 70", "unperturbed": the family and its level."""
+        return "unperturbed" if self.identity else f"{self.family} {self.level}".strip()
 
 
-def condition_name(condition: Condition) -> str:
-    """ "jpeg 70", "identity": the family and its level."""
-    return f"{condition.family} {condition.level}".strip()
-
-
-@dataclass
+@dataclass(frozen=True)
 class Comparison:
     """What figures, tables and page are drawn from.
 
-    summary: the summary tables of all runs with a column `line` (index into `lines`).
-    conditions: identity first, then family by family, within a family from the mildest to the severest
-        level by measured PSNR (in the order of the run where none was measured).
+    summary, standings: the tables of all runs with a column `line` (index into `lines`).
+    conditions: unperturbed first, then family by family, within a family from the mildest to the severest level by
+        measured PSNR (in the order of the run where none was measured).
+    contrasts: paired differences of later runs to the first (`bench.leaderboard.contrasts`), with several runs.
+    differences: what differs between the runs, one mapping per thing: `what`, and a text per run label.
+    warnings: what a reader must know before any number.
     """
 
-    runs: list[RunView]
-    lines: list[Line]
-    conditions: list[Condition]
-    metrics: list[Metric]
-    protocols: list[dict]
-    test_sets: list[dict]
+    runs: tuple[RunView, ...]
+    lines: tuple[Line, ...]
+    conditions: tuple[Condition, ...]
+    metrics: tuple[Metric, ...]
+    protocols: tuple[Protocol, ...]
+    test_sets: tuple[TestSet, ...]
+    perturbations: tuple[Perturbation, ...]
     summary: pd.DataFrame
-    line_of: dict[tuple[int, str], int] = field(default_factory=dict)
+    standings: pd.DataFrame
+    contrasts: pd.DataFrame
+    differences: tuple[Mapping, ...] = ()
+    warnings: tuple[str, ...] = ()
+    line_of: Mapping[tuple[int, str], int] = field(default_factory=dict)
+
+    @property
+    def several(self) -> bool:
+        """Whether more than one run is compared."""
+        return len(self.runs) > 1
 
     @property
     def families(self) -> dict[str, list[Condition]]:
-        """Perturbation family -> its levels, identity excluded."""
+        """Family of perturbations -> its levels, without the unperturbed images."""
         found: dict[str, list[Condition]] = {}
         for condition in self.conditions:
             if not condition.identity:
                 found.setdefault(condition.family, []).append(condition)
         return found
 
-    def protocol(self, name: str) -> dict:
-        return next(p for p in self.protocols if p["name"] == name)
+    def axis_title(self, family: str) -> str:
+        """What the levels of a family are: "quality factor (libjpeg scale)"; the name where nothing is recorded."""
+        steps = [next((p for p in self.perturbations if p.name == name), None) for name in family.split("+")]
+        alone = len(steps) == 1
+        titles = [f"{s.parameter} ({s.unit})" if s.unit and alone else s.parameter for s in steps if s and s.parameter]
+        return " + ".join(titles) if len(titles) == len(steps) else family
 
-    @property
-    def headline(self) -> tuple[Metric, dict] | None:
+    def protocol(self, name: str) -> Protocol:
+        """The protocol of a name."""
+        return next(p for p in self.protocols if p.name == name)
+
+    def metric(self, name: str) -> Metric:
+        """The metric of a name."""
+        return next(m for m in self.metrics if m.name == name)
+
+    def test_set(self, name: str) -> TestSet:
+        """The test set of a name."""
+        return next(s for s in self.test_sets if s.name == name)
+
+    @cached_property
+    def headline(self) -> tuple[Metric, Protocol] | None:
         """The metric and protocol to begin with: the first of those that the most lines have a number of."""
         scored = self.summary.dropna(subset=["mean"])
         lines = scored.groupby(["metric", "protocol"])["line"].nunique()
         choices = [(m, p) for p in self.protocols for m in self.metrics if m.ranked and not m.whole]
         choices = choices or [(m, p) for p in self.protocols for m in self.metrics]
-        return max(choices, key=lambda choice: lines.get((choice[0].name, choice[1]["name"]), 0), default=None)
+        return max(choices, key=lambda choice: lines.get((choice[0].name, choice[1].name), 0), default=None)
 
-    def metric(self, name: str) -> Metric:
-        return next(m for m in self.metrics if m.name == name)
+    @cached_property
+    def _flagged(self) -> dict[str, set[int]]:
+        rows = self.summary.loc[self.summary["contaminated"].astype(bool), ["test_set", "line"]].drop_duplicates()
+        return {name: set(group["line"]) for name, group in rows.groupby("test_set")}
 
     def contaminated(self, test_set: str) -> set[int]:
-        """Indices of the lines whose model was trained on images of this test set."""
-        rows = self.summary[(self.summary["test_set"] == test_set) & self.summary["contaminated"].astype(bool)]
-        return set(rows["line"])
+        """Indices of the lines whose localizer was trained on images of this test set."""
+        return self._flagged.get(test_set, set())
+
+    @cached_property
+    def _by_block(self) -> dict[tuple, pd.DataFrame]:
+        groups = self.summary.groupby(["test_set", "metric", "protocol"], sort=False)
+        return {key: group.set_index(["line", "spec"]) for key, group in groups}
 
     def block(self, test_set: str, metric: str, protocol: str) -> pd.DataFrame:
         """The summary rows of one figure or table, indexed by (line, spec)."""
-        table = self.summary
-        chosen = (table["test_set"] == test_set) & (table["metric"] == metric) & (table["protocol"] == protocol)
-        return table[chosen].set_index(["line", "spec"])
+        return self._by_block[test_set, metric, protocol]
 
-    def blocks(self) -> list[tuple[str, str, str]]:
-        """Every (test set, metric, protocol) there are numbers or explained gaps of, in the order of the page."""
-        present = set(self.summary[["test_set", "metric", "protocol"]].itertuples(index=False, name=None))
-        return [
-            (test_set["name"], metric.name, protocol["name"])
+    def blocks(self, everything: bool = True) -> list[tuple[str, str, str]]:
+        """Every (test set, metric, protocol) there are numbers or explained gaps of, in the order of the page.
+
+        everything: False for the headline metrics under the headline's protocol alone.
+        """
+        found = [
+            (test_set.name, metric.name, protocol.name)
             for test_set in self.test_sets
             for protocol in self.protocols
             for metric in self.metrics
-            if (test_set["name"], metric.name, protocol["name"]) in present
+            if (test_set.name, metric.name, protocol.name) in self._by_block
         ]
+        if everything or self.headline is None:
+            return found
+        wanted = {*HEADLINES, self.headline[0].name}
+        return [block for block in found if block[1] in wanted and block[2] == self.headline[1].name]
+
+    def board(self, test_set: str, metric: str, protocol: str, family: str = EVERY_FAMILY) -> pd.DataFrame:
+        """The rows of a leaderboard, best unperturbed mean first."""
+        table = self.standings
+        rows = table[
+            (table["test_set"] == test_set)
+            & (table["metric"] == metric)
+            & (table["protocol"] == protocol)
+            & (table["family"] == family)
+        ]
+        sign = -1 if self.metric(metric).direction == "lower" else 1
+        return rows.sort_values("clean", ascending=sign < 0, kind="stable", na_position="last")
+
+    def scopes(self) -> list[str]:
+        """The test sets a leaderboard can be about: all of them together first, where there are several."""
+        names = [s.name for s in self.test_sets]
+        return [EVERY_SET, *names] if EVERY_SET in set(self.standings["test_set"]) else names
 
 
-def compare(runs: list[RunView]) -> Comparison:
-    """Merge runs. Raises ValueError for no run and for two runs of the same label."""
+def compare(runs: list[RunView], contrasts: pd.DataFrame | None = None) -> Comparison:
+    """Merge runs. Raises ReportError for no run and for two runs of the same label."""
     if not runs:
         raise ReportError("no run to report on; name at least one run folder")
     labels = [run.label for run in runs]
     if len(set(labels)) < len(labels):
-        raise ReportError(f"two runs have the same label ({', '.join(labels)}); give each its own")
+        raise ReportError(f"two runs have the same label ({', '.join(labels)}); give each its own: NAME=RUN")
     lines = _lines(runs)
     line_of = {(line.run, line.model): line.index for line in lines}
-    summary = pd.concat(
-        [
-            run.summary.assign(line=[line_of[number, model] for model in run.summary["model"]])
-            for number, run in enumerate(runs)
-        ],
-        ignore_index=True,
-    )
-    summary["line"] = summary["line"].astype(int)
-    present = list(dict.fromkeys(summary["metric"]))
-    known = [METRICS[name] for name in METRICS if name in present]
-    whole = {name for run in runs for name in run.results.loc[run.results["image"] == WHOLE_SET, "metric"].unique()}
-    unknown = [Metric(n, n.replace("_", " "), "", whole=n in whole) for n in present if n not in METRICS]
+    summary, standings = (_joined(runs, name, line_of) for name in ("summary", "standings"))
+    test_sets = _test_sets(runs, summary)
+    protocols = _protocols(runs, summary)
+    differences = _differences(runs)
     return Comparison(
-        runs=runs,
-        lines=lines,
-        conditions=_conditions(runs, summary),
-        metrics=known + unknown,
-        protocols=_protocols(runs, summary),
-        test_sets=_test_sets(runs, summary),
+        runs=tuple(runs),
+        lines=tuple(lines),
+        conditions=tuple(_conditions(runs, summary)),
+        metrics=tuple(_metrics(runs, summary)),
+        protocols=tuple(protocols),
+        test_sets=tuple(test_sets),
+        perturbations=tuple({p.name: p for run in reversed(runs) for p in run.perturbations}.values()),
         summary=summary,
+        standings=standings,
+        contrasts=pd.DataFrame() if contrasts is None else contrasts,
+        differences=tuple(differences),
+        warnings=tuple(_warnings(runs, differences)),
         line_of=line_of,
     )
 
 
-def _lines(runs: list[RunView]) -> list[Line]:
-    lines: list[Line] = []
-    styles: dict[str, int] = {}
+def _joined(runs: list[RunView], name: str, line_of: Mapping) -> pd.DataFrame:
+    parts = []
     for number, run in enumerate(runs):
-        cards = {card["name"]: card for card in run.models if card.get("status", "run") == "run"}
+        table = getattr(run, name)
+        parts.append(table.assign(line=[line_of[number, model] for model in table["model"]]))
+    table = pd.concat(parts, ignore_index=True)
+    return table.assign(line=table["line"].astype(int))
+
+
+def _lines(runs: list[RunView]) -> list[Line]:
+    """Localizers in the order of the first run that has them; those of several runs stand together, run by run."""
+    order: dict[str, int] = {}
+    cards: dict[tuple[int, str], Localizer] = {}
+    for number, run in enumerate(runs):
+        described = {card.name: card for card in run.localizers if card.status == "run"}
         with_rows = set(run.summary["model"])
-        names = [n for n in cards if n in with_rows] + [
-            n for n in dict.fromkeys(run.summary["model"]) if n not in cards
-        ]
-        for name in names:
-            label = name if len(runs) == 1 else f"{run.label}/{name}"
-            title = cards.get(name, {}).get("title") or name
-            lines.append(Line(len(lines), number, styles.setdefault(name, len(styles)), name, label, title))
+        names = [n for n in described if n in with_rows]
+        for name in [*names, *(n for n in dict.fromkeys(run.summary["model"]) if n not in described)]:
+            order.setdefault(name, len(order))
+            cards[number, name] = described.get(name, Localizer(name))
+    lines: list[Line] = []
+    for (number, name), card in sorted(cards.items(), key=lambda item: (order[item[0][1]], item[0][0])):
+        label = name if len(runs) == 1 else f"{runs[number].label}/{name}"
+        about = (card.title or name, card.groups, card.licence, card.control, card.featured)
+        lines.append(Line(len(lines), number, order[name], name, label, *about))
     return lines
+
+
+def _metrics(runs: list[RunView], summary: pd.DataFrame) -> list[Metric]:
+    known = {metric.name: metric for run in reversed(runs) for metric in run.metrics}
+    order = list(dict.fromkeys(metric.name for run in runs for metric in run.metrics))
+    present = list(dict.fromkeys(summary["metric"]))
+    whole = {n for run in runs for n in run.results.loc[run.results["image"] == WHOLE_SET, "metric"].unique()}
+    unknown = [
+        Metric(n, n.replace("_", " "), direction="none" if "threshold" in n else "higher",
+               scope="set" if n in whole else "image")
+        for n in present if n not in known
+    ]  # fmt: skip
+    return [known[name] for name in order if name in present] + unknown
 
 
 def _conditions(runs: list[RunView], summary: pd.DataFrame) -> list[Condition]:
     rows = summary[["perturbation", "level", "spec"]].drop_duplicates("spec")
-    measured = pd.concat([run.cells for run in runs], ignore_index=True)
-    severity = pd.DataFrame(index=rows["spec"])
+    severity = pd.DataFrame(index=rows["spec"].astype(str))
+    columns = [c for c in ("psnr", "ssim", "bytes") if all(c in run.cells for run in runs)]
+    measured = pd.concat([run.cells[["spec", *columns]] for run in runs], ignore_index=True)
     for column in ("psnr", "ssim", "bytes"):
         if column in measured and len(measured):
             values = pd.to_numeric(measured[column], errors="coerce").replace([np.inf, -np.inf], np.nan)
-            severity[column] = values.groupby(measured["spec"]).mean()
+            severity[column] = values.groupby(measured["spec"].astype(str)).mean()
         else:
             severity[column] = np.nan
     conditions = [
-        Condition(spec, family, str(level), *(float(v) for v in severity.loc[spec, ["psnr", "ssim", "bytes"]]))
+        Condition(str(spec), str(family), str(level), *(float(severity.at[str(spec), c]) for c in severity.columns))
         for family, level, spec in rows.itertuples(index=False, name=None)
     ]
-    families = list(dict.fromkeys(c.family for c in conditions))
     ordered: list[Condition] = [c for c in conditions if c.identity]
-    for family in families:
+    for family in dict.fromkeys(c.family for c in conditions):
         members = [c for c in conditions if c.family == family and not c.identity]
         if all(np.isfinite(c.psnr) for c in members):
             members.sort(key=lambda c: -c.psnr)
@@ -240,26 +280,55 @@ def _conditions(runs: list[RunView], summary: pd.DataFrame) -> list[Condition]:
     return ordered
 
 
-def _protocols(runs: list[RunView], summary: pd.DataFrame) -> list[dict]:
-    described = {p["name"]: p for run in reversed(runs) for p in run.protocols}
-    for run in runs:
-        for protocol in run.protocols:
-            if described[protocol["name"]]["version"] != protocol["version"]:
-                raise ReportError(
-                    f"protocol {protocol['name']!r} has different versions in these runs; their numbers cannot stand "
-                    "side by side: make the reports apart, or run them again with one version of this program"
-                )
-    missing = set(summary["protocol"]) - set(described)
-    if missing:
-        raise ReportError(
-            f"the summary holds numbers of protocols that are not described: {', '.join(sorted(missing))}"
-        )
+def _protocols(runs: list[RunView], summary: pd.DataFrame) -> list[Protocol]:
+    described = {p.name: p for run in reversed(runs) for p in run.protocols}
+    order = list(dict.fromkeys([p.name for run in runs for p in run.protocols] + list(summary["protocol"].unique())))
     present = set(summary["protocol"])
-    order = list(dict.fromkeys(p["name"] for run in runs for p in run.protocols))
-    return [described[name] for name in order if name in present]
+    return [described.get(name, Protocol(name)) for name in order if name in present]
 
 
-def _test_sets(runs: list[RunView], summary: pd.DataFrame) -> list[dict]:
-    described = {s["name"]: s for run in reversed(runs) for s in run.test_sets}
-    names = list(dict.fromkeys([s["name"] for run in runs for s in run.test_sets] + list(summary["test_set"])))
-    return [described.get(name, {"name": name, "title": name}) for name in names]
+def _test_sets(runs: list[RunView], summary: pd.DataFrame) -> list[TestSet]:
+    described = {s.name: s for run in reversed(runs) for s in run.test_sets}
+    names = list(dict.fromkeys([s.name for run in runs for s in run.test_sets] + list(summary["test_set"].unique())))
+    return [described.get(name, TestSet(name)) for name in names]
+
+
+def _differences(runs: list[RunView]) -> list[dict]:
+    """What differs between runs: revision, versions, settings, weights, sets, protocols."""
+    if len(runs) < 2:
+        return []
+    facts = [_facts(run) for run in runs]
+    found = []
+    for what in dict.fromkeys(key for one in facts for key in one):
+        texts = [one.get(what, "") for one in facts]
+        if len(set(texts)) > 1:
+            found.append({"what": what, "texts": texts, "grave": what.startswith(("protocol ", "test set "))})
+    return sorted(found, key=lambda difference: not difference["grave"])
+
+
+def _facts(run: RunView) -> dict[str, str]:
+    about = run.about
+    facts = {"revision": str(about.get("revision") or ""), "suite": str(about.get("suite") or "")}
+    for group in ("request", "versions", "machine"):
+        values = about.get(group)
+        if isinstance(values, Mapping):
+            facts |= {f"{group}: {key}": str(value) for key, value in values.items()}
+    facts |= {f"protocol {p.name}": f"version {p.version}" for p in run.protocols}
+    for test_set in run.test_sets:
+        counts = f"{test_set.n_tampered} tampered, {test_set.n_authentic} authentic"
+        facts[f"test set {test_set.name}"] = f"{counts}{f', digest {test_set.digest[:12]}' if test_set.digest else ''}"
+    for card in run.localizers:
+        if card.status == "run":
+            own = " (the user's own weights)" if card.own_weights else ""
+            facts[f"localizer {card.name}"] = f"{card.identity[:12]}{own}"
+    return facts
+
+
+def _warnings(runs: list[RunView], differences: list[dict]) -> list[str]:
+    found = [f"{run.label}: {text}" if len(runs) > 1 else text for run in runs for text in run.warnings]
+    for difference in differences:
+        if difference["grave"] and all(difference["texts"]):
+            what = difference["what"]
+            pairs = "; ".join(f"{run.label}: {text}" for run, text in zip(runs, difference["texts"], strict=True))
+            found.append(f"The runs differ in {what} ({pairs}): their numbers on it cannot be compared directly.")
+    return found

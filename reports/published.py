@@ -19,12 +19,12 @@ COLUMNS = [
 def known_sets(comparison: Comparison) -> list[str]:
     """The test sets on which anything is published, in the order of the page."""
     with_numbers = {record["test_set"] for run in comparison.runs for record in run.published}
-    return [test_set["name"] for test_set in comparison.test_sets if test_set["name"] in with_numbers]
+    return [test_set.name for test_set in comparison.test_sets if test_set.name in with_numbers]
 
 
 def is_folder(comparison: Comparison, test_set: str) -> bool:
     """Whether the set was opened as a folder that merely has the name of a published one."""
-    return not next(t for t in comparison.test_sets if t["name"] == test_set).get("card")
+    return not comparison.test_set(test_set).card
 
 
 def beside(comparison: Comparison, test_set: str) -> list[dict]:
@@ -32,21 +32,21 @@ def beside(comparison: Comparison, test_set: str) -> list[dict]:
 
     Keys: COLUMNS, those of `RunView.published`, and `line` and `condition` of the comparison. difference (measured
     minus published) and within_interval (whether the published value lies in the measured interval) are None where
-    the two are not comparable or nothing was measured. why_not: list of reasons, empty where comparable. MPC first,
-    then line by line in the order of the page; of one measured number the comparable ones first.
+    the two are not comparable or nothing was measured. why_not: list of reasons, empty where comparable. featured
+    localizers first, then line by line in the order of the page; of one measured number the comparable ones first.
     """
     folder = is_folder(comparison, test_set)
     places = [
         {name: i for i, name in enumerate(names)}
         for names in (
             [c.spec for c in comparison.conditions],
-            [p["name"] for p in comparison.protocols],
+            [p.name for p in comparison.protocols],
             [m.name for m in comparison.metrics],
         )
     ]
     conditions = {c.spec: c for c in comparison.conditions}
     found = []
-    for line in sorted(comparison.lines, key=lambda line: (not _is_mpc(line.model), line.index)):
+    for line in sorted(comparison.lines, key=lambda line: (not line.featured, line.index)):
         records = defaultdict(list)
         for record in comparison.runs[line.run].published:
             if record["test_set"] == test_set and record["model"] == line.model:
@@ -66,7 +66,7 @@ def beside(comparison: Comparison, test_set: str) -> list[dict]:
 
 def elsewhere(comparison: Comparison, test_set: str) -> list[dict]:
     """The published numbers on a test set that stand beside nothing measured (`RunView.published` has their keys):
-    methods, perturbations and metrics that are not in these runs. MPC first, then source by source."""
+    methods, perturbations and metrics that are not in these runs. featured methods first, then source by source."""
     shown = {tuple(pair[name] for name in A_NUMBER) for pair in beside(comparison, test_set)}
     left = {
         tuple(record[name] for name in A_NUMBER): record
@@ -75,16 +75,12 @@ def elsewhere(comparison: Comparison, test_set: str) -> list[dict]:
         if record["test_set"] == test_set
     }
     found = [record for number, record in left.items() if number not in shown]
-    return sorted(found, key=lambda record: not _is_mpc(record["method"]))
-
-
-def _is_mpc(name: str) -> bool:
-    return name.lower().replace("-", " ").split(" ")[0] == "mpc"
+    return sorted(found, key=lambda record: not record.get("featured"))
 
 
 def _pair(comparison: Comparison, line: Line, folder: bool, measured: dict, record: dict) -> dict:
     run = comparison.runs[line.run]
-    card = next((m for m in run.models if m["name"] == line.model), {})
+    card = next((m for m in run.localizers if m.name == line.model), None)
     mean, low, high = (None if math.isnan(measured[name]) else float(measured[name]) for name in MEASURED[:3])
     n = int(measured["n"])
     why_not = []
@@ -92,7 +88,7 @@ def _pair(comparison: Comparison, line: Line, folder: bool, measured: dict, reco
         why_not.append("no value here")
     if folder:
         why_not.append(f"the images here are a folder called {record['test_set']}, not known to be the official set")
-    if card.get("own_weights"):
+    if card is not None and card.own_weights:
         why_not.append("measured here with the user's own weights")
     if record["images"] is not None and record["images"] != n:
         why_not.append(f"{record['images']} images there, {n} here")
@@ -106,7 +102,7 @@ def _pair(comparison: Comparison, line: Line, folder: bool, measured: dict, reco
         "folder": folder,
         "run": run.label,
         "model": line.model,
-        "protocol_version": comparison.protocol(record["protocol"])["version"],
+        "protocol_version": comparison.protocol(record["protocol"]).version,
         **{"mean": mean, "low": low, "high": high, "n": n},
         "published": value,
         "comparable": comparable,

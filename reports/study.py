@@ -16,7 +16,8 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from reports.figures import COLOURS, DASHES, MARKERS, STYLE, UNDATED
+from reports.figures import STYLE, UNDATED
+from reports.style import COLOURS, DASHES, MARKERS
 
 EVERY_SET = "all"
 METRICS = {"auc": "pixel AUC", "f1": "pixel F1", "iou": "IoU"}

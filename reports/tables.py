@@ -1,7 +1,8 @@
-"""The numbers as CSV and LaTeX files."""
+"""Tables of a report: CSV with every number, and compact booktabs tables for a paper."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -10,15 +11,23 @@ from pathlib import Path
 
 import pandas as pd
 
-from reports.comparison import Comparison, Condition, condition_name
+from reports.comparison import Comparison
 from reports.published import COLUMNS, beside, is_folder, known_sets
+from reports.view import EVERY_FAMILY, EVERY_SET
+from reports.words import score
 
 SUMMARY_COLUMNS = [
     *("run", "model", "test_set", "perturbation", "level", "spec", "protocol", "protocol_version", "metric"),
     *("mean", "low", "high", "n", "n_failed", "n_not_applicable", "n_skipped", "rank", "contaminated"),
 ]
-COLUMNS_A_TABLE = 5  # models side by side that fit a page in LaTeX
 ROWS_A_TABLE = 40  # published numbers that fit a page in LaTeX
+STEM = 80  # characters of one part of a file name
+APART = {
+    "control": "Controls: look at no trace of forgery",
+    "trained": "Trained on images of the test set",
+    "other images": "Measured on fewer images",
+    "no value": "Without a value",
+}
 LATEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -36,24 +45,55 @@ LATEX = {
 }
 
 
-def write(folder: Path, comparison: Comparison) -> list[Path]:
-    """`summary.csv` (every number), `cost.csv`, and a CSV and a LaTeX file for each test set, metric and protocol.
 
-    Where numbers are published on a test set: `published.csv` and `published.json` (the same, reasons as lists), and
-    a LaTeX file for each such set.
+
+def write(
+    folder: Path, comparison: Comparison, *, everything: bool = False, models: tuple[str, ...] = (), metrics: tuple[str, ...] = ()
+) -> list[Path]:
+    """`summary.csv` (every number), `leaderboard.csv`, `cost.csv`, with several runs `contrasts.csv`, and a CSV and a
+    LaTeX file of each test set and headline metric (of all metrics and protocols with `everything`).
+
+    models, metrics: names that the LaTeX tables hold, () for all. Where numbers are published on a test set:
+    `published.csv` and `published.json` (the same, reasons as lists), and a LaTeX file for each such set.
     """
     folder.mkdir(parents=True, exist_ok=True)
     summary = long_table(comparison)
-    files = [folder / "summary.csv", folder / "cost.csv"]
-    summary.to_csv(files[0], index=False)
-    cost(comparison).to_csv(files[1], index=False)
-    for test_set, metric, protocol in comparison.blocks():
-        stem = folder / file_stem(test_set, metric, protocol)
-        block = summary.query("test_set == @test_set and metric == @metric and protocol == @protocol")
-        files += [stem.with_name(stem.name + ".csv"), stem.with_name(stem.name + ".tex")]
-        block.to_csv(files[-2], index=False)
-        files[-1].write_text(latex(comparison, test_set, metric, protocol), encoding="utf-8")
+    tables = {"summary": summary, "leaderboard": _board_table(comparison), "cost": cost(comparison)}
+    if comparison.several:
+        tables["contrasts"] = comparison.contrasts
+    files = []
+    for name, table in tables.items():
+        files.append(folder / f"{name}.csv")
+        _to_csv(table, files[-1])
+    grouped = dict(list(summary.groupby(["test_set", "metric", "protocol"], sort=False)))
+    for block in comparison.blocks(everything or bool(metrics)):
+        if metrics and block[1] not in metrics:
+            continue
+        files.append(folder / f"{file_stem(*block)}.csv")
+        _to_csv(grouped[block], files[-1])
+    scopes = [EVERY_SET] if EVERY_SET in comparison.scopes() else []
+    wanted = dict.fromkeys(comparison.blocks(everything or bool(metrics)))
+    wanted = [*wanted, *dict.fromkeys((scope, metric, protocol) for scope in scopes for _, metric, protocol in wanted)]
+    for scope, metric, protocol in wanted:
+        described = comparison.metric(metric)
+        if described.ranked and (not metrics or metric in metrics):
+            name = "all-sets" if scope == EVERY_SET else scope
+            files.append(folder / f"{file_stem(name, metric, protocol)}.tex")
+            text = latex(comparison, scope, metric, protocol, models)
+            files[-1].write_text(text, encoding="utf-8", errors="backslashreplace")
     return files + _write_published(folder, comparison)
+
+
+def _to_csv(table: pd.DataFrame, path: Path) -> None:
+    """Text is quoted, so that a name with a line end stays one field."""
+    with open(path, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        table.to_csv(file, index=False, lineterminator="\n", quoting=2)  # csv.QUOTE_NONNUMERIC
+
+
+def _board_table(comparison: Comparison) -> pd.DataFrame:
+    labels = [comparison.runs[line.run].label for line in comparison.lines]
+    table = comparison.standings.drop(columns=["line"])
+    return table.assign(run=[labels[line] for line in comparison.standings["line"]])
 
 
 def _write_published(folder: Path, comparison: Comparison) -> list[Path]:
@@ -75,7 +115,7 @@ def _write_published(folder: Path, comparison: Comparison) -> list[Path]:
 def long_table(comparison: Comparison) -> pd.DataFrame:
     """All summary rows, tidy, with the run and the version of the protocol beside each number."""
     labels = [comparison.runs[line.run].label for line in comparison.lines]
-    versions = {p["name"]: p["version"] for p in comparison.protocols}
+    versions = {p.name: p.version for p in comparison.protocols}
     table = comparison.summary.assign(
         run=[labels[line] for line in comparison.summary["line"]],
         protocol_version=[versions[name] for name in comparison.summary["protocol"]],
@@ -109,45 +149,79 @@ def cost(comparison: Comparison) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def latex(comparison: Comparison, test_set: str, metric: str, protocol: str) -> str:
-    """A booktabs table: a row a condition, a column a model; mean, interval and n in every cell.
+def latex(comparison: Comparison, scope: str, metric: str, protocol: str, models: tuple[str, ...] = ()) -> str:
+    """A booktabs table: a row per localizer; the unperturbed mean with its interval, the mean over each family of
+    perturbations and over all, the worst level, the share that is retained, and n. Needs \\usepackage{booktabs}.
 
-    Needs \\usepackage{booktabs}. More than five models are spread over several tabulars.
+    The best is bold and the second underlined in a column only where the paired test tells it from the next.
+    Controls, localizers trained on the set and those measured on fewer images stand apart.
     """
-    block = comparison.block(test_set, metric, protocol)
-    rule = comparison.protocol(protocol)
-    metric = comparison.metric(metric)
-    lines = [line for line in comparison.lines if line.index in set(block.index.get_level_values("line"))]
-    conditions = [c for c in comparison.conditions if c.spec in set(block.index.get_level_values("spec"))]
-    flagged = comparison.contaminated(test_set)
-    what = (
-        "the whole set, number of images"
-        if metric.whole
-        else "mean over images, 95\\,\\% bootstrap interval, number of images"
-    )
-    caption = (
-        f"{metric.title} on {escape(test_set)}: {what}. "
-        f"Protocol {escape(rule['name'])} (version {escape(str(rule['version']))}): {escape(rule['description'])}"
-    )
-    if flagged:
-        caption += r" $^{\dagger}$ The model was trained on images of this test set."
-    parts = [r"\begin{table*}[p]", r"\centering\footnotesize", rf"\caption{{{caption}}}"]
-    for start in range(0, len(lines), COLUMNS_A_TABLE):
-        chunk = lines[start : start + COLUMNS_A_TABLE]
-        if start:
-            parts += ["", r"\medskip"]
-        names = [escape(line.label) + (r"$^{\dagger}$" if line.index in flagged else "") for line in chunk]
-        parts += [rf"\begin{{tabular}}{{l{'c' * len(chunk)}}}", r"\toprule"]
-        parts += [" & ".join(["Condition", *names]) + r" \\", r"\midrule"]
-        family = None
-        for condition in conditions:
-            if family not in (None, condition.family):
-                parts.append(r"\addlinespace")
-            family = condition.family
-            cells = [_latex_cell(block, line.index, condition) for line in chunk]
-            parts.append(" & ".join([escape(condition_name(condition)), *cells]) + r" \\")
-        parts += [r"\bottomrule", r"\end{tabular}"]
-    return "\n".join([*parts, r"\end{table*}", ""])
+    described, rule = comparison.metric(metric), comparison.protocol(protocol)
+    board = comparison.board(scope, metric, protocol)
+    lines = {line.index: line for line in comparison.lines if not models or line.model in models}
+    board = board[board["line"].isin(list(lines))]
+    families = [name for name in comparison.families if len(comparison.families) > 1]
+    of_family = {name: comparison.board(scope, metric, protocol, name).set_index("line") for name in families}
+    of_all = board.set_index("line")
+    columns = [("Unperturbed", of_all, "clean", "rank")]
+    columns += [(name, of_family[name], "perturbed", "rank_perturbed") for name in families]
+    if len(board) and board["levels"].max() > 0:
+        columns += [("All levels", of_all, "perturbed", "rank_perturbed"), ("Worst", of_all, "worst", "")]
+    marks = [_marks(table, rank) for _, table, _, rank in columns]
+    kept = len(columns) > 1
+    head = ["Localizer", *(escape(title) for title, *_ in columns), *(["Retained"] if kept else []), "$n$"]
+    where = "mean over the test sets" if scope == EVERY_SET else escape(scope)
+    parts = [
+        r"\begin{table*}[t]", r"\centering\footnotesize",
+        rf"\caption{{{escape(described.title)} on {where}: {_what(described)} Best in bold, second underlined, only where "
+        rf"the paired bootstrap (Holm, 5\,\%) tells them from the next. Protocol {escape(rule.name)} (version "
+        rf"{escape(str(rule.version))}): {escape(rule.description)}}}",
+        rf"\begin{{tabular}}{{l{'c' * (len(head) - 2)}r}}", r"\toprule", " & ".join(head) + r" \\", r"\midrule",
+    ]  # fmt: skip
+    for place in ("ranked", *APART):
+        rows = board[board["placed"] == place]
+        if len(rows) and place in APART:
+            parts += [r"\midrule", rf"\multicolumn{{{len(head)}}}{{l}}{{\emph{{{APART[place]}}}}} \\"]
+        for line in rows["line"]:
+            cells = [_cell(table, line, value, mark) for (_, table, value, _), mark in zip(columns, marks, strict=True)]
+            row = of_all.loc[line]
+            low = "" if pd.isna(row["clean_low"]) else rf" {{\tiny [{_plain(row['clean_low'])}, {_plain(row['clean_high'])}]}}"
+            cells[0] += low
+            share = [] if not kept else ["--" if pd.isna(row["retained"]) else rf"{100 * row['retained']:.0f}\,\%"]
+            n = "--" if pd.isna(row["n"]) else f"{int(row['n'])}"
+            parts.append(" & ".join([escape(lines[line].label), *cells, *share, n]) + r" \\")
+    return "\n".join([*parts, r"\bottomrule", r"\end{tabular}", r"\end{table*}", ""])
+
+
+def _what(metric) -> str:
+    if metric.whole:
+        return "one value of the whole set; means over the levels of each family."
+    return r"mean over images with its 95\,\% bootstrap interval, and means over the levels of each family."
+
+
+def _marks(table: pd.DataFrame, rank: str) -> dict[int, str]:
+    """Line -> LaTeX command for a best or second value that the test tells from the next."""
+    if not rank or rank not in table:
+        return {}
+    ranks = table.loc[table["placed"] == "ranked", rank].dropna()
+    if len(ranks) < 2 or (ranks == 1).sum() != 1:
+        return {}
+    marks = {int(ranks.index[ranks == 1][0]): r"\textbf"}
+    if len(ranks) > 2 and (ranks == 2).sum() == 1:
+        marks[int(ranks.index[ranks == 2][0])] = r"\underline"
+    return marks
+
+
+def _cell(table: pd.DataFrame, line: int, value: str, marks: dict[int, str]) -> str:
+    found = table[value].get(line, math.nan)
+    if pd.isna(found):
+        return "--"
+    return rf"{marks[line]}{{{_plain(found)}}}" if line in marks else _plain(found)
+
+
+def _plain(value: float) -> str:
+    """A value in LaTeX: ".713", "$-$.020"."""
+    return score(value).replace("−", "$-$")
 
 
 def latex_published(comparison: Comparison, test_set: str, pairs: list[dict]) -> str:
@@ -184,7 +258,7 @@ def latex_published(comparison: Comparison, test_set: str, pairs: list[dict]) ->
             span = "" if pair["low"] is None else f" [{pair['low']:.3f}, {pair['high']:.3f}]"
             cells = [
                 escape(pair["line"].label) + (r"$^{\dagger}$" if pair["line"].index in flagged else ""),
-                escape(condition_name(pair["condition"])),
+                escape(pair["condition"].name),
                 escape(f"{metric} ({pair['protocol']})"),
                 "n/a" if pair["mean"] is None else f"{pair['mean']:.3f}{span}",
                 str(pair["n"]),
@@ -206,25 +280,19 @@ def _source(pair: dict) -> str:
     return f"{pair['source']}: {pair['method']}{weights}{rule}"
 
 
-def _latex_cell(block: pd.DataFrame, line: int, condition: Condition) -> str:
-    if (line, condition.spec) not in block.index:
-        return "--"
-    row = block.loc[(line, condition.spec)]
-    if math.isnan(row["mean"]):
-        return "n/a" if row["n_not_applicable"] else "failed" if row["n_failed"] else "--"
-    mean = f"{row['mean']:.3f}"
-    if row["rank"] == block.xs(condition.spec, level="spec")["rank"].min():
-        mean = rf"\textbf{{{mean}}}"
-    span = "" if math.isnan(row["low"]) else f"[{row['low']:.3f}, {row['high']:.3f}], "
-    failed = f", {int(row['n_failed'])} failed" if row["n_failed"] else ""
-    return rf"\shortstack{{{mean}\\{{\tiny {span}$n$={int(row['n'])}{failed}}}}}"
-
-
 def escape(text: str) -> str:
     """Plain text for LaTeX: every active character made literal."""
     return "".join(LATEX.get(character, character) for character in text)
 
 
 def file_stem(*parts: str) -> str:
-    """A file name without extension for one block of numbers; odd characters become hyphens."""
-    return "-".join(re.sub(r"[^A-Za-z0-9._-]+", "_", part) for part in parts)
+    """A file name without extension for one block of numbers, different for different parts: a part of which characters
+    were replaced or cut gets a short digest."""
+    return "-".join(map(_stem, parts))
+
+
+def _stem(part: str) -> str:
+    clean = re.sub(r"[^A-Za-z0-9._-]+", "_", part)[:STEM]
+    if clean == part and part.strip("."):
+        return part
+    return f"{clean}~{hashlib.sha256(part.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"

@@ -1,0 +1,63 @@
+"""What looks broken: numbers of a localizer that more likely tell of a fault in its use than of its merit."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from reports.comparison import WHOLE_SET, Comparison
+from reports.words import score
+
+ENOUGH = 3  # images before anything is said
+
+
+def diagnose(comparison: Comparison) -> dict[tuple[int, str], list[str]]:
+    """(line, test set) -> sentences about the values on the unperturbed images (of any level where there are none)."""
+    found: dict[tuple[int, str], list[str]] = {}
+    for number, run in enumerate(comparison.runs):
+        table = run.results[run.results["image"] != WHOLE_SET]
+        clean = table["perturbation"] == "identity"
+        table = table[clean] if clean.any() else table
+        forged = _forged_pixels(run.cells)
+        for (model, test_set, protocol), rows in table.groupby(["model", "test_set", "protocol"], observed=True):
+            line = comparison.line_of.get((number, str(model)))
+            values = {str(metric): group["value"].dropna() for metric, group in rows.groupby("metric", observed=True)}
+            if line is not None:
+                said = found.setdefault((line, str(test_set)), [])
+                said += [text for text in _of_values(values) if text not in said]
+        for test_set, pixels in forged.items():
+            for line in (i for (r, _), i in comparison.line_of.items() if r == number):
+                if (line, test_set) in found and pixels < 64:
+                    found[line, test_set].append(f"The median forged region has {pixels:.0f} pixels: too few to judge.")
+    return {key: said for key, said in found.items() if said}
+
+
+def _of_values(values: dict[str, pd.Series]) -> list[str]:
+    said = []
+    auc, best_f1, f1 = (values.get(name, pd.Series(dtype=float)) for name in ("auc", "best_f1", "f1"))
+    precision, recall = (values.get(name, pd.Series(dtype=float)) for name in ("precision", "recall"))
+    if len(auc) >= ENOUGH:
+        constant = (auc == 0.5).mean()
+        if constant == 1:
+            said.append("Every map is constant (AUC exactly .500 on every image): the localizer says nothing.")
+        elif constant > 0.5:
+            said.append(f"{constant:.0%} of the maps are constant (AUC exactly .500).")
+        elif auc.mean() < 0.4 and auc.quantile(0.75) < 0.5:
+            said.append(
+                f"Its maps look inverted: the AUC is {score(auc.mean())}, that of the inverted maps {score(1 - auc.mean())}."
+            )
+    if len(f1) >= ENOUGH and len(best_f1) >= ENOUGH and (f1 == 0).mean() > 0.9 and best_f1.median() > 0.2:
+        said.append(
+            f"Nothing is called forged on {(f1 == 0).mean():.0%} of the images although the best threshold would give an "
+            f"F1 of {score(best_f1.median())}: the maps lie below the fixed threshold."
+        )
+    if len(recall) >= ENOUGH and len(precision) >= ENOUGH and (recall > 0.995).mean() > 0.9 and precision.median() < 0.5:
+        said.append("Nearly every pixel is called forged on most images: the maps lie above the fixed threshold.")
+    return said
+
+
+def _forged_pixels(cells: pd.DataFrame) -> dict[str, float]:
+    """Test set -> median number of forged pixels, where the run recorded it."""
+    if "forged_pixels" not in cells or not len(cells):
+        return {}
+    rows = cells[cells["tampered"].astype(bool)].drop_duplicates(["test_set", "image"])
+    return rows.groupby("test_set")["forged_pixels"].median().dropna().to_dict()
