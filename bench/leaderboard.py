@@ -22,12 +22,15 @@ ALL = "*"  # every test set, or every family of perturbations
 IDENTITY = "identity"
 ALPHA = 0.05
 LACKING = 0.05  # share of the images that a ranked localizer may lack; its pairs are compared on common images
-CHANCE = {"auc": 0.5, "image_auc": 0.5, "pooled_auc": 0.5, "image_balanced_accuracy": 0.5}
+CHANCE = {  # of metrics whose value for a map that knows nothing does not depend on the images
+    **dict.fromkeys(("auc", "image_auc", "pooled_auc", "mask_average_auc", "image_balanced_accuracy"), 0.5),
+    **dict.fromkeys(("mcc", "image_mcc", "pooled_mcc"), 0.0),
+}
 STANDINGS = [
     *("model", "test_set", "family", "protocol", "metric", "placed", "n", "n_of"),
     *("clean", "clean_low", "clean_high", "perturbed", "perturbed_low", "perturbed_high", "levels"),
     *("worst", "worst_spec", "retained", "drop", "drop_low", "drop_high"),
-    *("rank", "rank_perturbed", "over_control", "over_control_perturbed"),
+    *("rank", "rank_perturbed", "ties", "ties_perturbed", "over_control", "over_control_perturbed"),
 ]
 CONTRASTS = ["model", "run", "test_set", "spec", "protocol", "metric", "difference", "low", "high", "n", "p"]
 
@@ -61,16 +64,17 @@ def standings(
     worst: the smallest mean of a level, worst_spec that level. retained: share of what `clean` has above chance that
     `perturbed` keeps, NaN where clean is not above it. drop: clean - perturbed on the images that have both, paired.
     rank, rank_perturbed: see the module; NaN where nothing can be told (a single photo, a metric of the whole set).
+    ties, ties_perturbed: the ranked models (a tuple) that the test does not tell from this one.
     over_control: adjusted p-value that the localizer beats the best control, NaN where it is behind or there is none.
     """
     known = {record["name"]: record for record in metrics}
     rows: list[dict] = []
     for (protocol, metric), table in results.groupby(["protocol", "metric"], sort=False, observed=True):
         record = known.get(metric, {})
-        sign = -1 if record.get("direction") == "lower" else 1
+        sign = -1 if record.get("direction") == "down" else 1
         chance = record.get("chance")
         chance = CHANCE.get(metric, 0.0) if chance is None else chance
-        merit = record.get("direction", "higher") in ("higher", "lower")
+        merit = record.get("direction", "up") != "neither"
         common = {"protocol": protocol, "metric": metric}
         whole = table["image"] == WHOLE_SET
         if whole.all():
@@ -206,10 +210,11 @@ def _rows(
         )
     )
     ranks = np.full((models, kinds), np.nan)
+    ties: list[list[tuple[str, ...]]] = [[()] * models for _ in range(kinds)]
     over = np.full((models, kinds), np.nan)
     if ranked:
         for kind in range(kinds):
-            ranks[:, kind] = _ranks(measured, kind, placed, sign)
+            ranks[:, kind], ties[kind] = _ranks(measured, kind, placed, sign, field.models)
             over[:, kind] = _over_control(measured, kind, placed, sign)
     for number, model in enumerate(field.models):
         clean = measured.means[number, 0]
@@ -225,6 +230,7 @@ def _rows(
                 "drop": measured.drops[number, kind - 1],
                 **{"drop_low": drop_low[number, kind - 1], "drop_high": drop_high[number, kind - 1]},
                 **{"rank": ranks[number, 0], "rank_perturbed": ranks[number, kind]},
+                **{"ties": ties[0][number], "ties_perturbed": ties[kind][number]},
                 **{"over_control": over[number, 0], "over_control_perturbed": over[number, kind]},
             }
 
@@ -242,25 +248,32 @@ def _placed(measured: _Measured, field: Field, trained: Collection[str]) -> list
     return [where(number, model) for number, model in enumerate(field.models)]
 
 
-def _ranks(measured: _Measured, kind: int, placed: list[str], sign: int) -> np.ndarray:
-    """Rank of each model among the ranked ones by one kind of mean, NaN for the others and where no test can be."""
+def _ranks(
+    measured: _Measured, kind: int, placed: list[str], sign: int, names: tuple[str, ...]
+) -> tuple[np.ndarray, list[tuple[str, ...]]]:
+    """Rank of each model among the ranked ones by one kind of mean, NaN for the others and where no test can be; and
+    the names that each cannot be told from."""
     models = len(placed)
+    scored = [i for i, place in enumerate(placed) if place == "ranked" and np.isfinite(measured.means[i, kind])]
+    ranks = np.full(models, np.nan)
+    ties: list[tuple[str, ...]] = [()] * models
+    if measured.clusters < 2:
+        return ranks, ties
+    ranks[scored] = 1
     pairs = [
         (at, i, j)
         for at, (i, j) in enumerate(itertools.combinations(range(models), 2))
-        if placed[i] == placed[j] == "ranked"
+        if i in scored and j in scored
     ]
-    ranks = np.full(models, np.nan)
-    scored = [i for i, place in enumerate(placed) if place == "ranked" and np.isfinite(measured.means[i, kind])]
-    if measured.clusters < 2:
-        return ranks
-    ranks[scored] = 1
     adjusted = holm(two_sided(measured.drawn_pairs[:, [at for at, _, _ in pairs], kind]))
     for (_, i, j), p in zip(pairs, adjusted, strict=True):
         if p < ALPHA:
             first_is_better = sign * (measured.means[i, kind] - measured.means[j, kind]) > 0
             ranks[j if first_is_better else i] += 1
-    return ranks
+        else:
+            ties[i] += (names[j],)
+            ties[j] += (names[i],)
+    return ranks, ties
 
 
 def _over_control(measured: _Measured, kind: int, placed: list[str], sign: int) -> np.ndarray:
@@ -303,7 +316,7 @@ def _of_sets(table: pd.DataFrame, field: Field, sign: int, chance: float) -> Ite
                     **{"model": model, "test_set": test_set, "family": family, "levels": len(levels)},
                     "placed": "no value" if np.isnan(clean) and np.isnan(perturbed) else "ranked",
                     **{"clean": clean, "perturbed": perturbed, "worst": worst, "worst_spec": worst_spec},
-                    **{"retained": _retained(clean, perturbed, chance, sign), "drop": clean - perturbed},
+                    **{"retained": _retained(clean, perturbed, chance, sign), "drop": clean - perturbed, "ties": (), "ties_perturbed": ()},
                 }
 
 

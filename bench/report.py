@@ -19,7 +19,7 @@ from bench.published import of_test_set, records
 from bench.results import read_results
 from bench.store import Store, StoreError
 from bench.summary import results_table, summarize
-from bench.usage import UsageError
+from bench.usage import UsageError, suggest
 
 if TYPE_CHECKING:
     from reports import RunView
@@ -102,7 +102,7 @@ def run_view(folder: Path, label: str, stack: contextlib.ExitStack) -> RunView:
     results, cells = source.results(), source.cells()
     if not len(cells):
         raise UsageError(f"{folder} holds no result yet; run the same `bench run` command again, it resumes")
-    about = {**about, "metrics": about.get("metrics") or _metric_records(), "perturbations": _families(about)}
+    about = {**about, "metrics": _metric_records(about), "perturbations": _families(about)}
     flagged = contaminated(about)
     names = [model["name"] for model in about["models"] if model.get("status", "run") == "run"]
     sets = [test_set["name"] for test_set in about["test_sets"]]
@@ -148,20 +148,13 @@ def _featured() -> set[str]:
     return {card.name for card in models.cards() if getattr(card, "featured", False)}
 
 
-def _metric_records() -> list[dict]:
-    """Records of the metrics for a run that holds none of its own."""
-    from bench import metrics
+def _metric_records(about: dict) -> list[dict]:
+    """The run's records of its metrics, else the registry's, each with the value of a map that knows nothing."""
+    from bench.metrics import METRICS
 
-    registry = getattr(metrics, "METRICS", None)
-    return [_metric_record(metric) for metric in registry.values()] if isinstance(registry, dict) else []
-
-
-def _metric_record(metric) -> dict:
-    return {
-        key: getattr(metric, key)
-        for key in ("name", "title", "definition", "direction", "scope", "chance")
-        if hasattr(metric, key)
-    }
+    fields = ("name", "title", "definition", "direction", "scope")
+    found = about.get("metrics") or [{key: getattr(m, key) for key in fields} for m in METRICS.values()]
+    return [{"chance": leaderboard.CHANCE.get(record["name"]), **record} for record in found]
 
 
 def _families(about: dict) -> list[dict]:
@@ -235,3 +228,64 @@ def place_of(runs: dict[str, Path]) -> Path:
         return next(iter(runs.values())) / "report"
     name = "-".join(re.sub(r"[^A-Za-z0-9._-]+", "_", label) for label in runs)
     return next(iter(runs.values())).resolve().parent / f"report-{name}"[:120]
+
+
+def closing_leaderboard(folder: Path) -> str:
+    """What `run` ends with: the leaderboard in ten lines and where the report will be; never raises for a run that can
+    be read, "" where nothing has a value yet."""
+    from reports.comparison import compare
+    from reports.terminal import leaderboard as drawn
+
+    with opened({folder.resolve().name: folder}) as views:
+        text = drawn(compare(views))
+    return f"{text}\nreport: python -m bench report {folder}  (into {folder / 'report'})" if text else ""
+
+
+def qualitative(view: RunView, image: str, models: str, specs: str, metric: str):
+    """(file stem, `reports.qualitative.Grid`) of one image of a run. Raises UsageError for unknown names."""
+    from bench.perturb import parse
+    from reports.comparison import compare
+    from reports.qualitative import Grid, Tile
+    from reports.tables import file_stem
+
+    comparison = compare([view])
+    cells = view.cells
+    found = cells[(cells["image"] == image) | (cells["test_set"].astype(str) + "/" + cells["image"].astype(str) == image)]
+    sets = list(dict.fromkeys(found["test_set"]))
+    if not sets:
+        raise UsageError(f"no image {image!r} in this run; {suggest(image, sorted(set(map(str, cells['image']))))}")
+    if len(sets) > 1:
+        raise UsageError(f"several test sets have an image {image!r}; write {sets[0]}/{image}")
+    found = found.set_index(["model", "spec"])
+    known = [line.model for line in comparison.lines]
+    names = [name.strip() for name in models.split(",") if name.strip()] or known
+    for name in names:
+        if name not in known:
+            raise UsageError(f"this run has no localizer {name!r}; {suggest(name, known)}")
+    present = {c.spec: c for c in comparison.conditions}
+    wanted = [p.spec for p in parse(specs)] if specs else list(present)
+    for spec in wanted:
+        if spec not in present:
+            raise UsageError(f"this run has no level {spec!r}; it has {'; '.join(present)}")
+    protocol, _, name = metric.partition(".")
+    test_set, plain = sets[0], str(found["image"].iloc[0])
+    results = view.results
+    values = results[(results["image"] == plain) & (results["test_set"] == test_set)]
+    values = values[(values["protocol"] == protocol) & (values["metric"] == name)]
+    value = {(str(r.model), str(r.spec)): float(r.value) for r in values.itertuples()}
+
+    def tile(model: str, spec: str) -> Tile:
+        if (model, spec) not in found.index:
+            return Tile(None, missing="not run")
+        cell = found.loc[(model, spec)]
+        picture = view.picture("score", str(cell["key"])) if cell["status"] == "ok" else None
+        missing = "no picture stored" if cell["status"] == "ok" else str(cell["status"]).replace("_", " ")
+        return Tile(picture, value.get((model, spec), float("nan")), missing)
+
+    grid = Grid(
+        [present[spec].name for spec in wanted],
+        [view.picture("photo", f"{test_set}|{plain}|{spec}") for spec in wanted],
+        view.picture("truth", f"{test_set}|{plain}"),
+        [(model, [tile(model, spec) for spec in wanted]) for model in names],
+    )
+    return file_stem(plain), grid

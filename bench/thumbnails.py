@@ -5,34 +5,41 @@ Photo, ground truth, score map, prediction, and what else a localizer gives for 
 
 from __future__ import annotations
 
+import io
+
 import cv2
 import numpy as np
+from PIL import Image
 
 from models.image import ScoreMap
 
-SIDE = 208  # pixels of the longer side
+SIDE = 256  # pixels of the longer side
+QUALITY = 60  # of WebP, for photos and score maps; masks and regions are stored without loss
 
 
 def photo(rgb: np.ndarray) -> bytes:
-    """JPEG of a reduced photo."""
-    return _encode(".jpg", cv2.cvtColor(_reduced(rgb), cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 72])
+    """WebP of a reduced photo."""
+    return _encode(_reduced(rgb))
 
 
 def mask(forged: np.ndarray) -> bytes:
-    """One-bit PNG of a reduced mask, white = forged."""
+    """Lossless WebP of a reduced mask, white = forged."""
     small = _reduced(forged.astype(np.uint8) * 255)
-    return _encode(".png", (small > 127).astype(np.uint8) * 255, [cv2.IMWRITE_PNG_BILEVEL, 1])
+    return _encode((small > 127).astype(np.uint8) * 255, lossless=True)
 
 
 def score(values: np.ndarray, kind: str) -> bytes:
-    """8-bit grey JPEG of a reduced score map: probabilities as they are, other kinds from 1st to 99th percentile."""
+    """Grey WebP of a reduced score map: probabilities as they are, other kinds from 1st to 99th percentile; a constant
+    map is black."""
     small = _reduced(values)
     if kind == "probability":
         low, high = 0.0, 1.0
     else:
         low, high = np.percentile(small, (1, 99))
-    grey = np.clip((small - low) / max(high - low, 1e-12) * 255, 0, 255).astype(np.uint8)
-    return _encode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, 72])
+    span = float(high) - float(low)
+    if span <= 1e-6 * max(abs(float(low)), abs(float(high))):  # what is left is the rounding of the reduction
+        return _encode(np.zeros(small.shape, np.uint8))
+    return _encode(np.clip((small - low) / span * 255, 0, 255).astype(np.uint8))
 
 
 def prediction(score_map: ScoreMap, best_threshold: float | None) -> bytes | None:
@@ -46,16 +53,16 @@ def prediction(score_map: ScoreMap, best_threshold: float | None) -> bytes | Non
 
 
 def confidence(values: np.ndarray) -> bytes:
-    """8-bit grey JPEG of a localizer's confidence in its map (float32, 0..1), white = sure."""
+    """Grey WebP of a localizer's confidence in its map (float32, 0..1), white = sure."""
     return score(values, "probability")
 
 
 def sources(labels: np.ndarray) -> bytes:
-    """Grey PNG of regions by source, from the numbers 0, 1, ... (uint8) evenly from black to white."""
+    """Lossless grey WebP of regions by source, from the numbers 0, 1, ... (uint8) evenly from black to white."""
     scale = min(1.0, SIDE / max(labels.shape))
     size = tuple(max(1, round(n * scale)) for n in labels.shape[::-1])
     small = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST).astype(np.float32)
-    return _encode(".png", np.rint(small * (255 / max(1, labels.max()))).astype(np.uint8), [])
+    return _encode(np.rint(small * (255 / max(1, labels.max()))).astype(np.uint8), lossless=True)
 
 
 # Maps that a localizer may have beside its score map, by their name in the extras. Of other arrays nothing is kept.
@@ -70,5 +77,8 @@ def _reduced(array: np.ndarray) -> np.ndarray:
     return cv2.resize(array, size, interpolation=cv2.INTER_AREA)
 
 
-def _encode(suffix: str, array: np.ndarray, flags: list[int]) -> bytes:
-    return cv2.imencode(suffix, array, flags)[1].tobytes()
+def _encode(array: np.ndarray, lossless: bool = False) -> bytes:
+    """WebP with the fastest method: the harness makes two pictures per cell."""
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "WEBP", lossless=lossless, quality=0 if lossless else QUALITY, method=0)
+    return buffer.getvalue()

@@ -11,7 +11,6 @@ from reports.view import EVERY_SET, Metric
 from reports.words import FEW, count, listed, percent, score, span
 
 ALPHA = 0.05
-WHERE = {"perturbed": "mean over perturbations", "clean": "unperturbed"}
 
 
 def answer(
@@ -73,12 +72,10 @@ def _best(ranked: list, key: str, where: str, name: Callable) -> list[str]:
         return [f"{why}: {name(best)} has the highest value ({score(getattr(best, key))}), which says nothing of others."]
     if len(ranked) == 1:
         return [f"{name(best)} has {_value(best, key)} {where}; there is no other localizer to rank it against."]
-    level = [row for row, r in zip(ranked, ranks, strict=True) if r == 1]
-    if best not in level:  # ahead by its mean, but told to be worse than another on the images that both have
-        level = [best, *level]
-    others = [row for row in level if row is not best]
+    ties = best.ties if key == "clean" else best.ties_perturbed
+    others = [row for row in ranked if row.model in ties and row is not best]
     if len(others) == len(ranked) - 1:
-        rest = "any other" if len(others) > 2 else listed([name(row) for row in others])
+        rest = "any other" if len(others) > 1 else listed([name(row) for row in others])
         return [f"No localizer is shown to be best {where}: {name(best)} has the highest mean "
                 f"({_value(best, key)}) and is not distinguishable from {rest}."]  # fmt: skip
     tail = f"; not distinguishable from {listed([name(row) for row in others])}" if others else ", ahead of all others"

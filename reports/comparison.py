@@ -176,7 +176,7 @@ class Comparison:
             & (table["protocol"] == protocol)
             & (table["family"] == family)
         ]
-        sign = -1 if self.metric(metric).direction == "lower" else 1
+        sign = -1 if self.metric(metric).sign < 0 else 1
         return rows.sort_values("clean", ascending=sign < 0, kind="stable", na_position="last")
 
     def scopes(self) -> list[str]:
@@ -219,7 +219,8 @@ def _joined(runs: list[RunView], name: str, line_of: Mapping) -> pd.DataFrame:
     parts = []
     for number, run in enumerate(runs):
         table = getattr(run, name)
-        parts.append(table.assign(line=[line_of[number, model] for model in table["model"]]))
+        lines = [line_of[number, model] for model in table["model"]]
+        parts.append(table.assign(line=lines, run=number))
     table = pd.concat(parts, ignore_index=True)
     return table.assign(line=table["line"].astype(int))
 
@@ -249,7 +250,7 @@ def _metrics(runs: list[RunView], summary: pd.DataFrame) -> list[Metric]:
     present = list(dict.fromkeys(summary["metric"]))
     whole = {n for run in runs for n in run.results.loc[run.results["image"] == WHOLE_SET, "metric"].unique()}
     unknown = [
-        Metric(n, n.replace("_", " "), direction="none" if "threshold" in n else "higher",
+        Metric(n, n.replace("_", " "), direction="neither" if "threshold" in n else "up",
                scope="set" if n in whole else "image")
         for n in present if n not in known
     ]  # fmt: skip

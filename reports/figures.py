@@ -5,8 +5,8 @@ They are drawn at their final size with 8-point text and without a title inside;
 
 from __future__ import annotations
 
-import itertools
 import math
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,7 +154,7 @@ def curves(plan: Plan, names: list[str]) -> Figure:
     rows = math.ceil(len(families) / columns)
     per_legend = max(1, int(look.width / 1.35))
     legend = 0.16 * math.ceil(len(plan.lines) / per_legend) + 0.08
-    left, right, top, bottom, gap, between = 0.42, 0.06, 0.2, 0.44 + legend, 0.62, 0.12
+    left, right, top, bottom, gap, between = 0.42, 0.06, 0.2, 0.56 + legend, 0.74, 0.12
     width = (look.width - left - right - (columns - 1) * between) / columns
     height = min(1.45, max(1.0, 0.8 * width))
     tall = top + rows * height + (rows - 1) * gap + bottom
@@ -167,7 +167,8 @@ def curves(plan: Plan, names: list[str]) -> Figure:
     for axis, (name, conditions) in zip(axes, families.items(), strict=False):
         _panel(axis, plan, conditions)
         axis.set_title(name, loc="left", pad=3)
-        axis.set_xlabel(comparison.axis_title(name) if name else "", labelpad=2, fontsize=7)
+        label = textwrap.fill(comparison.axis_title(name), max(12, int(16 * width))) if name else ""
+        axis.set_xlabel(label, labelpad=2, fontsize=7)
     for axis in axes[len(families) :]:
         axis.set_visible(False)
     for row in range(rows):
@@ -247,10 +248,11 @@ def heatmap(plan: Plan) -> Figure:
     )
     table = table.iloc[np.argsort(-plan.metric.sign * table.mean(axis=1).fillna(-np.inf).to_numpy(), kind="stable")]
     left = 0.12 + 0.055 * max(map(len, table.index))
-    height, cell = 0.75 + 0.19 * len(table), (plan.look.width - left - 0.55) / len(conditions)
+    below = 0.12 + 0.042 * max(len(c.name) for c in conditions)
+    height, cell = below + 0.1 + 0.19 * len(table), (plan.look.width - left - 0.55) / len(conditions)
     figure = Figure(figsize=(plan.look.width, height))
-    axis = figure.add_axes((left / plan.look.width, 0.6 / height, 1 - (left + 0.55) / plan.look.width, 0.19 * len(table) / height))
-    bar = figure.add_axes((1 - 0.45 / plan.look.width, 0.6 / height, 0.08 / plan.look.width, 0.19 * len(table) / height))
+    axis = figure.add_axes((left / plan.look.width, below / height, 1 - (left + 0.55) / plan.look.width, 0.19 * len(table) / height))
+    bar = figure.add_axes((1 - 0.45 / plan.look.width, below / height, 0.08 / plan.look.width, 0.19 * len(table) / height))
     text = {"fontsize": 6 if cell > 0.3 else 4.5}
     sns.heatmap(table, ax=axis, cbar_ax=bar, cmap="mako", annot=True, fmt=".2f", annot_kws=text, linewidths=0.4,
                 xticklabels=[c.name for c in conditions], yticklabels=True)  # fmt: skip
@@ -338,7 +340,7 @@ def ranks(plan: Plan) -> Figure | None:
         return None
     mean_rank = (-plan.metric.sign * table).rank(axis=1).mean().sort_values()
     names = list(mean_rank.index)
-    groups = _joined(ranked.set_index("model")["rank"], names)
+    groups = _joined(ranked.set_index("model")["ties"], names)
     half = math.ceil(len(names) / 2)
     height = 0.55 + 0.17 * half + 0.07 * len(groups)
     figure = Figure(figsize=(min(plan.look.width, 5.0), height))
@@ -366,7 +368,13 @@ def ranks(plan: Plan) -> Figure | None:
     return figure
 
 
-def _joined(rank: pd.Series, names: list[str]) -> list[tuple[str, str]]:
-    """Stretches of neighbours in `names` that share a rank of the leaderboard, as (first, last)."""
-    stretches = [list(group) for _, group in itertools.groupby(names, key=lambda name: rank[name])]
-    return [(stretch[0], stretch[-1]) for stretch in stretches if len(stretch) > 1]
+def _joined(ties: pd.Series, names: list[str]) -> list[tuple[str, str]]:
+    """The longest stretches of neighbours in `names` none of which is told from another, as (first, last)."""
+    found: list[tuple[int, int]] = []
+    for first in range(len(names)):
+        last = first
+        while last + 1 < len(names) and all(names[last + 1] in ties[name] for name in names[first : last + 1]):
+            last += 1
+        if last > first and (not found or found[-1][1] < last):
+            found.append((first, last))
+    return [(names[first], names[last]) for first, last in found]

@@ -172,10 +172,10 @@ def _numbers(comparison: Comparison) -> Iterator[tuple[str, str]]:
     tables = {
         "summary": (comparison.summary, {"line": 0, "test_set": 0, "spec": 0, "mean": 5, "low": 5, "high": 5, "n": 0,
                     "n_failed": 0, "n_not_applicable": 0, "n_skipped": 0, "contaminated": 0}),
-        "standings": (comparison.standings, {"line": 0, "test_set": 0, "family": 0, "placed": "", "levels": 0, "n": 0, "n_of": 0,
+        "standings": (_counted(comparison.standings), {"line": 0, "test_set": 0, "family": 0, "placed": "", "levels": 0, "n": 0, "n_of": 0,
                       "clean": 5, "clean_low": 5, "clean_high": 5, "perturbed": 5, "perturbed_low": 5,
                       "perturbed_high": 5, "worst": 5, "worst_spec": 0, "retained": 4, "drop": 5, "drop_low": 5,
-                      "drop_high": 5, "rank": 0, "rank_perturbed": 0, "over_control": 4, "over_control_perturbed": 4}),
+                      "drop_high": 5, "rank": 0, "rank_perturbed": 0, "tied": 0, "tied_perturbed": 0, "over_control": 4, "over_control_perturbed": 4}),
         "contrasts": (comparison.contrasts, {"model": "", "run": "", "test_set": 0, "spec": 0, "difference": 5, "low": 5,
                       "high": 5, "n": 0, "p": 4}),
     }  # fmt: skip
@@ -196,6 +196,10 @@ def _numbers(comparison: Comparison) -> Iterator[tuple[str, str]]:
             for scope in comparison.scopes()
         }
         yield _numbers_name(p, m), f'{{{",".join(parts)},"answers":{drill.text(answers)}}}'
+
+
+def _counted(standings: pd.DataFrame) -> pd.DataFrame:
+    return standings.assign(tied=standings["ties"].map(len), tied_perturbed=standings["ties_perturbed"].map(len))
 
 
 def _marked(comparison: Comparison, scope: str, metric: str, protocol: str) -> list[str]:

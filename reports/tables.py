@@ -92,8 +92,9 @@ def _to_csv(table: pd.DataFrame, path: Path) -> None:
 
 def _board_table(comparison: Comparison) -> pd.DataFrame:
     labels = [comparison.runs[line.run].label for line in comparison.lines]
-    table = comparison.standings.drop(columns=["line"])
-    return table.assign(run=[labels[line] for line in comparison.standings["line"]])
+    table = comparison.standings
+    ties = {name: table[name].map("; ".join) for name in ("ties", "ties_perturbed")}
+    return table.drop(columns=["line"]).assign(run=[labels[line] for line in table["line"]], **ties)
 
 
 def _write_published(folder: Path, comparison: Comparison) -> list[Path]:
@@ -163,11 +164,11 @@ def latex(comparison: Comparison, scope: str, metric: str, protocol: str, models
     families = [name for name in comparison.families if len(comparison.families) > 1]
     of_family = {name: comparison.board(scope, metric, protocol, name).set_index("line") for name in families}
     of_all = board.set_index("line")
-    columns = [("Unperturbed", of_all, "clean", "rank")]
-    columns += [(name, of_family[name], "perturbed", "rank_perturbed") for name in families]
+    columns = [("Unperturbed", of_all, "clean")]
+    columns += [(name, of_family[name], "perturbed") for name in families]
     if len(board) and board["levels"].max() > 0:
-        columns += [("All levels", of_all, "perturbed", "rank_perturbed"), ("Worst", of_all, "worst", "")]
-    marks = [_marks(table, rank) for _, table, _, rank in columns]
+        columns += [("All levels", of_all, "perturbed"), ("Worst", of_all, "worst")]
+    marks = [_marks(table, value, described.sign) for _, table, value in columns]
     kept = len(columns) > 1
     head = ["Localizer", *(escape(title) for title, *_ in columns), *(["Retained"] if kept else []), "$n$"]
     where = "mean over the test sets" if scope == EVERY_SET else escape(scope)
@@ -183,7 +184,7 @@ def latex(comparison: Comparison, scope: str, metric: str, protocol: str, models
         if len(rows) and place in APART:
             parts += [r"\midrule", rf"\multicolumn{{{len(head)}}}{{l}}{{\emph{{{APART[place]}}}}} \\"]
         for line in rows["line"]:
-            cells = [_cell(table, line, value, mark) for (_, table, value, _), mark in zip(columns, marks, strict=True)]
+            cells = [_cell(table, line, value, mark) for (_, table, value), mark in zip(columns, marks, strict=True)]
             row = of_all.loc[line]
             low = "" if pd.isna(row["clean_low"]) else rf" {{\tiny [{_plain(row['clean_low'])}, {_plain(row['clean_high'])}]}}"
             cells[0] += low
@@ -199,16 +200,19 @@ def _what(metric) -> str:
     return r"mean over images with its 95\,\% bootstrap interval, and means over the levels of each family."
 
 
-def _marks(table: pd.DataFrame, rank: str) -> dict[int, str]:
-    """Line -> LaTeX command for a best or second value that the test tells from the next."""
-    if not rank or rank not in table:
+def _marks(table: pd.DataFrame, value: str, sign: int) -> dict[int, str]:
+    """Line -> LaTeX command for a best or second value that the test tells from every other, within each run's lines."""
+    ties = {"clean": "ties", "perturbed": "ties_perturbed"}.get(value)
+    if ties is None:
         return {}
-    ranks = table.loc[table["placed"] == "ranked", rank].dropna()
-    if len(ranks) < 2 or (ranks == 1).sum() != 1:
-        return {}
-    marks = {int(ranks.index[ranks == 1][0]): r"\textbf"}
-    if len(ranks) > 2 and (ranks == 2).sum() == 1:
-        marks[int(ranks.index[ranks == 2][0])] = r"\underline"
+    marks: dict[int, str] = {}
+    for _, rows in table[table["placed"] == "ranked"].dropna(subset=[value, "rank"]).groupby("run"):
+        first, second = [*rows[value].mul(-sign).sort_values(kind="stable").index, None, None][:2]
+        if second is None or len(rows.at[first, ties]):
+            continue
+        marks[int(first)] = r"\textbf"
+        if len(rows) > 2 and not len(rows.at[second, ties]):
+            marks[int(second)] = r"\underline"
     return marks
 
 

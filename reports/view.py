@@ -99,7 +99,7 @@ class Protocol(_Record):
 
 @dataclass(frozen=True)
 class Metric(_Record):
-    """A metric. direction: "higher", "lower" or "none" (a setting, not a merit). scope: "image" or "set".
+    """A metric. direction: "up" (larger is better), "down" or "neither" (a setting, not a merit). scope: "image" or "set".
 
     chance: the value of a method that knows nothing, None where it depends on the images.
     """
@@ -107,14 +107,14 @@ class Metric(_Record):
     name: str
     title: str = ""
     definition: str = ""
-    direction: str = "higher"
+    direction: str = "up"
     scope: str = "image"
     chance: float | None = None
 
     @property
     def ranked(self) -> bool:
         """Whether best and worst have a meaning."""
-        return self.direction in ("higher", "lower")
+        return self.direction in ("up", "down")
 
     @property
     def whole(self) -> bool:
@@ -124,7 +124,7 @@ class Metric(_Record):
     @property
     def sign(self) -> int:
         """1 where larger is better, -1 where smaller is."""
-        return -1 if self.direction == "lower" else 1
+        return -1 if self.direction == "down" else 1
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,9 @@ async function drawBoard() {
   let place = null;
   let body = null;
   const rankKey = state.sort === "perturbed" ? "rank_perturbed" : "rank";
-  const sole = rows.filter((row) => row[rankKey] === 1).length === 1 && rows.filter((row) => known(row[rankKey])).length > 1;
+  const tiesKey = rankKey === "rank" ? "tied" : "tied_perturbed";
+  const first = (run) => rows.filter((row) => known(row[rankKey]) && data.lines[row.line].run === run).sort((a, b) => comparing(a[state.sort === "perturbed" ? "perturbed" : "clean"], b[state.sort === "perturbed" ? "perturbed" : "clean"], -sign()));
+  const best = new Set(data.runs.map((_, run) => first(run)).filter((list) => list.length > 1 && list[0][tiesKey] === 0).map((list) => list[0]));
   for (const row of rows) {
     if (row.placed !== place) {
       place = row.placed;
@@ -118,7 +120,7 @@ async function drawBoard() {
       if (PLACES[place]) body.append(el("tr", { class: "apart" }, el("th", { colspan: columns.length, scope: "rowgroup" }, PLACES[place])));
       table.append(body);
     }
-    body.append(boardRow(row, columns, axis, rankKey, sole));
+    body.append(boardRow(row, columns, axis, rankKey, best.has(row)));
   }
   host.replaceChildren(...(rows.length ? [scrolling("Leaderboard", table)] : [el("p", { class: "empty" }, noRows())]), el("div", { class: "notes" }, boardNotes(rows, withRank)));
 }
@@ -128,7 +130,7 @@ function noRows() {
   return `No ${metric().title} here${state.scope < 0 ? "" : ` on ${data.sets[state.scope].title}`} under protocol “${protocol().name}”. Choose another metric or protocol.`;
 }
 
-function boardRow(row, columns, axis, rankKey, sole) {
+function boardRow(row, columns, axis, rankKey, best.has(row)) {
   const line = data.lines[row.line];
   const troubles = data.troubles.filter((t) => t.line === row.line && (state.scope < 0 || t.set === state.scope));
   const clean = data.conditions.findIndex((c) => c.identity);
@@ -150,7 +152,6 @@ function boardRow(row, columns, axis, rankKey, sole) {
     seconds: () => seconds(line.seconds),
     n: () => (row.n === null ? "–" : row.n === row.n_of ? String(row.n) : `${row.n} of ${row.n_of}`),
   };
-  const best = sole && row[rankKey] === 1;
   return el("tr", { class: `${best ? "best" : ""}`, "data-line": line.index, "data-model": line.model }, columns.map((column) => {
     if (column.dots) return el("td", { class: "of-dots" }, dots(row, axis));
     if (column.key === "name") return el("th", { scope: "row", class: "of-name", title: line.title }, cells.name());

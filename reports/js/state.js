@@ -8,7 +8,7 @@ let shown = null; // the numbers of the chosen metric and protocol
 
 const metric = () => data.metrics[state.metric];
 const protocol = () => data.protocols[state.protocol];
-const sign = () => (metric().direction === "lower" ? -1 : 1);
+const sign = () => (metric().direction === "down" ? -1 : 1);
 const indexOf = (list, key, value) => list.findIndex((item) => item[key] === value);
 const offered = (p) => new Set(data.offered.filter(([of]) => of === p).map(([, m]) => m));
 const find = (set, line, condition) => shown.index.get(`${set}|${line}|${condition}`);
