@@ -125,8 +125,8 @@ class _Measured:
     """Means and their resamples of one set (or their mean over sets).
 
     shape (models, 1 + families) for `means`, (models, families) for drops, (pairs, 1 + families) for pairs;
-    `drawn_*` have the resamples as their first axis. levels: (models, specs) means. has: unperturbed images that a model
-    has a value of; images: those that any has.
+    `drawn_*` have the resamples as their first axis. levels: (models, specs) means. has: unperturbed images that
+    a model has a value of; images: those that any has.
     """
 
     means: np.ndarray
@@ -155,10 +155,10 @@ class _Measured:
         )
         return cls(
             mean.reshape(models, kinds),
-            drawn_mean.reshape(-1, models, kinds),
+            drawn_mean.reshape(resamples, models, kinds),
             mean_drop.reshape(models, kinds - 1),
-            drawn_drop.reshape(-1, models, kinds - 1),
-            drawn_pair.reshape(-1, len(pairs), kinds),
+            drawn_drop.reshape(resamples, models, kinds - 1),
+            drawn_pair.reshape(resamples, len(pairs), kinds),
             _nanmean(np.moveaxis(block.values, 0, 2)),
             np.isfinite(values[:, :, 0]).sum(axis=0),
             int(np.isfinite(values[:, :, 0]).any(axis=1).sum()),
@@ -189,10 +189,7 @@ class _Pool:
         assert self.sum is not None
         counts = ("has", "images", "clusters")
         return _Measured(
-            **{
-                name: value if name in counts else value / self.sets
-                for name, value in vars(self.sum).items()
-            }
+            **{name: value if name in counts else value / self.sets for name, value in vars(self.sum).items()}
         )
 
 
@@ -202,7 +199,9 @@ def _rows(
     placed = _placed(measured, field, trained)
     models, kinds = measured.means.shape
     clusters = np.full(models * kinds, measured.clusters)
-    low, high = (b.reshape(models, kinds) for b in interval_bounds(measured.drawn.reshape(-1, models * kinds), clusters))
+    low, high = (
+        b.reshape(models, kinds) for b in interval_bounds(measured.drawn.reshape(-1, models * kinds), clusters)
+    )
     drop_low, drop_high = (
         b.reshape(measured.drops.shape)
         for b in interval_bounds(
@@ -261,9 +260,7 @@ def _ranks(
         return ranks, ties
     ranks[scored] = 1
     pairs = [
-        (at, i, j)
-        for at, (i, j) in enumerate(itertools.combinations(range(models), 2))
-        if i in scored and j in scored
+        (at, i, j) for at, (i, j) in enumerate(itertools.combinations(range(models), 2)) if i in scored and j in scored
     ]
     adjusted = holm(two_sided(measured.drawn_pairs[:, [at for at, _, _ in pairs], kind]))
     for (_, i, j), p in zip(pairs, adjusted, strict=True):
@@ -316,7 +313,12 @@ def _of_sets(table: pd.DataFrame, field: Field, sign: int, chance: float) -> Ite
                     **{"model": model, "test_set": test_set, "family": family, "levels": len(levels)},
                     "placed": "no value" if np.isnan(clean) and np.isnan(perturbed) else "ranked",
                     **{"clean": clean, "perturbed": perturbed, "worst": worst, "worst_spec": worst_spec},
-                    **{"retained": _retained(clean, perturbed, chance, sign), "drop": clean - perturbed, "ties": (), "ties_perturbed": ()},
+                    **{
+                        "retained": _retained(clean, perturbed, chance, sign),
+                        "drop": clean - perturbed,
+                        "ties": (),
+                        "ties_perturbed": (),
+                    },
                 }
 
 

@@ -1,4 +1,4 @@
-"""What a report is made of, read from run folders: `RunView`s, their labels, and the paired contrasts between runs.
+"""What a report is made of, read from run folders: tables and records, labels, and paired contrasts between runs.
 
 The store is used through a few methods in one class, `_Folder`, and nowhere else.
 """
@@ -6,23 +6,31 @@ The store is used through a few methods in one class, `_Folder`, and nowhere els
 from __future__ import annotations
 
 import contextlib
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from bench import leaderboard
 from bench.published import of_test_set, records
-from bench.results import read_results
+from bench.results import CSV, OWN_MEAN, from_evidence, is_whole, read_about, read_results
 from bench.store import Store, StoreError
-from bench.summary import results_table, summarize
-from bench.usage import UsageError, suggest
+from bench.summary import summarize
+from bench.usage import UsageError
 
-if TYPE_CHECKING:
-    from reports import RunView
+
+@dataclass(frozen=True)
+class RunData:
+    """One run as `reports.RunView.of` takes it. about: run.json; tables: summary, standings, results and cells."""
+
+    label: str
+    about: Mapping
+    tables: Mapping[str, pd.DataFrame]
+    picture: Callable[[str, str], bytes | None]
+    published: tuple[Mapping, ...]
+    warnings: tuple[str, ...]
 
 
 def latest_run(root: Path = Path("runs")) -> Path:
@@ -31,20 +39,6 @@ def latest_run(root: Path = Path("runs")) -> Path:
     if not found:
         raise UsageError(f"no run in {root}/; make one with `python -m bench run`, or name a run folder")
     return found[-1].parent
-
-
-def read_about(folder: Path) -> dict:
-    """A run folder's run.json. Raises UsageError for a folder that holds none, or a damaged one."""
-    file = folder / "run.json"
-    try:
-        about = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(f"{folder} is not a run folder (no run.json); make one with `python -m bench run`") from error
-    except ValueError as error:
-        raise UsageError(f"{file} is damaged ({error}); run the same `bench run` again to rewrite it") from error
-    if not isinstance(about, dict) or not isinstance(about.get("models"), list):
-        raise UsageError(f"{file} is not the record of a run; run the same `bench run` again to rewrite it")
-    return about
 
 
 def contaminated(about: dict) -> set[tuple[str, str]]:
@@ -84,19 +78,17 @@ def _shortest(path: Path, among: Sequence[Path]) -> str:
 
 
 @contextlib.contextmanager
-def opened(runs: dict[str, Path]) -> Iterator[list[RunView]]:
-    """The views of run folders by their labels, with the stores open for pictures."""
+def opened(runs: dict[str, Path]) -> Iterator[list[RunData]]:
+    """What a report needs of run folders, by their labels, with the stores open for pictures."""
     with contextlib.ExitStack() as stack:
-        yield [run_view(folder, label, stack) for label, folder in runs.items()]
+        yield [run_data(folder, label, stack) for label, folder in runs.items()]
 
 
-def run_view(folder: Path, label: str, stack: contextlib.ExitStack) -> RunView:
+def run_data(folder: Path, label: str, stack: contextlib.ExitStack) -> RunData:
     """What a report sees of a run folder. The store stays open as long as `stack`.
 
     Of a run that is not finished, or damaged, what is whole is shown and `warnings` says so.
     """
-    import reports
-
     about = read_about(folder)
     source = _Folder(folder, about, stack)
     results, cells = source.results(), source.cells()
@@ -104,15 +96,16 @@ def run_view(folder: Path, label: str, stack: contextlib.ExitStack) -> RunView:
         raise UsageError(f"{folder} holds no result yet; run the same `bench run` command again, it resumes")
     about = {**about, "metrics": _metric_records(about), "perturbations": _families(about)}
     flagged = contaminated(about)
+    images = results[results["image"] != OWN_MEAN]
     names = [model["name"] for model in about["models"] if model.get("status", "run") == "run"]
     sets = [test_set["name"] for test_set in about["test_sets"]]
-    return reports.RunView.of(
+    return RunData(
         label,
         about,
         {
             "summary": summarize(results, cells, flagged),
-            "standings": leaderboard.standings(results, _field(about, cells, flagged), about["metrics"]),
-            "results": results,
+            "standings": leaderboard.standings(images, _field(about, cells, flagged), about["metrics"]),
+            "results": images,
             "cells": cells,
         },
         picture=source.picture,
@@ -121,9 +114,10 @@ def run_view(folder: Path, label: str, stack: contextlib.ExitStack) -> RunView:
     )
 
 
-def contrasts(views: Sequence[RunView]) -> pd.DataFrame:
+def contrasts(runs: Sequence[RunData]) -> pd.DataFrame:
     """Paired differences of the later runs to the first one."""
-    parts = [leaderboard.contrasts(views[0].results, view.results, view.label) for view in views[1:]]
+    first = runs[0].tables["results"]
+    parts = [leaderboard.contrasts(first, run.tables["results"], run.label) for run in runs[1:]]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=leaderboard.CONTRASTS)
 
 
@@ -182,29 +176,21 @@ class _Folder:
         try:
             self.store = stack.enter_context(Store(folder))
         except StoreError as error:
-            if not self.finished or not (folder / "results.csv").exists():
+            if not self.finished or not is_whole(folder, about.get("results")):
                 raise
-            self.warnings.append(f"The store of this run cannot be read, so there are no pictures and no costs: {error}")
+            self.warnings.append(
+                f"The store of this run cannot be read, so there are no pictures and no costs: {error}"
+            )
 
     def results(self) -> pd.DataFrame:
-        """The results table of a finished run from its file, of another from what the store holds."""
-        if self.finished and (self.folder / "results.csv").exists():
-            return read_results(self.folder / "results.csv", compact=True)
+        """The results table of a finished run from its file if that is whole, else from what the store holds."""
+        record = self.about.get("results")
+        if self.finished and is_whole(self.folder, record):
+            return read_results(self.folder / record["file"], compact=True)
         if self.finished:
-            self.warnings.append("results.csv is missing; the numbers were made again from the store.")
-        return self._measured()
-
-    def _measured(self) -> pd.DataFrame:
-        from bench.metrics import PROTOCOLS
-
-        assert self.store is not None
-        cells = self.store.cells()
-        sources = {(row.test_set, row.image): row.source for row in cells.drop_duplicates(["test_set", "image"]).itertuples()}
-        parts = [
-            results_table(self.store.evidence(model, test_set), sources, PROTOCOLS.values())
-            for model, test_set in self.store.groups()
-        ]
-        return pd.concat(parts, ignore_index=True) if parts else results_table([], {}, PROTOCOLS.values())
+            name = (record or {}).get("file", CSV)
+            self.warnings.append(f"{name} was cut, edited or removed; the numbers were made again from the store.")
+        return from_evidence(self.folder, self.about)
 
     def cells(self) -> pd.DataFrame:
         """One row per cell; without a readable store those that have a result."""
@@ -216,9 +202,9 @@ class _Folder:
         blank = {"key": "", "status": "ok", "reason": "", "kind": "", "seconds": None, "peak_mb": None}
         return rows[columns].astype(dict.fromkeys(columns[:4], str)).assign(**blank, psnr=None, ssim=None, bytes=None)
 
-    def picture(self, what: str, key: str) -> bytes | None:
+    def picture(self, what: str, key: str | tuple[str, ...]) -> bytes | None:
         """A small picture of the store, or None."""
-        return None if self.store is None else self.store.thumbnail(what, key)
+        return None if self.store is None or not key else self.store.thumbnail(what, key)
 
 
 def place_of(runs: dict[str, Path]) -> Path:
@@ -228,64 +214,3 @@ def place_of(runs: dict[str, Path]) -> Path:
         return next(iter(runs.values())) / "report"
     name = "-".join(re.sub(r"[^A-Za-z0-9._-]+", "_", label) for label in runs)
     return next(iter(runs.values())).resolve().parent / f"report-{name}"[:120]
-
-
-def closing_leaderboard(folder: Path) -> str:
-    """What `run` ends with: the leaderboard in ten lines and where the report will be; never raises for a run that can
-    be read, "" where nothing has a value yet."""
-    from reports.comparison import compare
-    from reports.terminal import leaderboard as drawn
-
-    with opened({folder.resolve().name: folder}) as views:
-        text = drawn(compare(views))
-    return f"{text}\nreport: python -m bench report {folder}  (into {folder / 'report'})" if text else ""
-
-
-def qualitative(view: RunView, image: str, models: str, specs: str, metric: str):
-    """(file stem, `reports.qualitative.Grid`) of one image of a run. Raises UsageError for unknown names."""
-    from bench.perturb import parse
-    from reports.comparison import compare
-    from reports.qualitative import Grid, Tile
-    from reports.tables import file_stem
-
-    comparison = compare([view])
-    cells = view.cells
-    found = cells[(cells["image"] == image) | (cells["test_set"].astype(str) + "/" + cells["image"].astype(str) == image)]
-    sets = list(dict.fromkeys(found["test_set"]))
-    if not sets:
-        raise UsageError(f"no image {image!r} in this run; {suggest(image, sorted(set(map(str, cells['image']))))}")
-    if len(sets) > 1:
-        raise UsageError(f"several test sets have an image {image!r}; write {sets[0]}/{image}")
-    found = found.set_index(["model", "spec"])
-    known = [line.model for line in comparison.lines]
-    names = [name.strip() for name in models.split(",") if name.strip()] or known
-    for name in names:
-        if name not in known:
-            raise UsageError(f"this run has no localizer {name!r}; {suggest(name, known)}")
-    present = {c.spec: c for c in comparison.conditions}
-    wanted = [p.spec for p in parse(specs)] if specs else list(present)
-    for spec in wanted:
-        if spec not in present:
-            raise UsageError(f"this run has no level {spec!r}; it has {'; '.join(present)}")
-    protocol, _, name = metric.partition(".")
-    test_set, plain = sets[0], str(found["image"].iloc[0])
-    results = view.results
-    values = results[(results["image"] == plain) & (results["test_set"] == test_set)]
-    values = values[(values["protocol"] == protocol) & (values["metric"] == name)]
-    value = {(str(r.model), str(r.spec)): float(r.value) for r in values.itertuples()}
-
-    def tile(model: str, spec: str) -> Tile:
-        if (model, spec) not in found.index:
-            return Tile(None, missing="not run")
-        cell = found.loc[(model, spec)]
-        picture = view.picture("score", str(cell["key"])) if cell["status"] == "ok" else None
-        missing = "no picture stored" if cell["status"] == "ok" else str(cell["status"]).replace("_", " ")
-        return Tile(picture, value.get((model, spec), float("nan")), missing)
-
-    grid = Grid(
-        [present[spec].name for spec in wanted],
-        [view.picture("photo", f"{test_set}|{plain}|{spec}") for spec in wanted],
-        view.picture("truth", f"{test_set}|{plain}"),
-        [(model, [tile(model, spec) for spec in wanted]) for model in names],
-    )
-    return file_stem(plain), grid

@@ -64,7 +64,10 @@ def _write(folder: Path, comparison, options: Options) -> list[Path]:
     look = figures.Look(
         width=options.width, serif=options.serif, families=options.families, formats=options.formats, **chosen
     )
-    made = [*figures.write(folder / "figures", comparison, look), *tables.write(folder / "tables", comparison, **chosen)]
+    made = [
+        *figures.write(folder / "figures", comparison, look),
+        *tables.write(folder / "tables", comparison, **chosen),
+    ]
     index = folder / "index.txt"
     names = [str(file.relative_to(folder)) for file in (html, *made)]
     beside = "" if options.single_mb is not None else "data/, pictures/: what the page loads when it is looked at\n"

@@ -58,7 +58,9 @@ def _of_run(board: pd.DataFrame, metric: Metric, test_set: str, name: Callable) 
 
 
 def _value(row, key: str) -> str:
-    return " ".join(filter(None, [score(getattr(row, key)), span(getattr(row, f"{key}_low"), getattr(row, f"{key}_high"))]))
+    return " ".join(
+        filter(None, [score(getattr(row, key)), span(getattr(row, f"{key}_low"), getattr(row, f"{key}_high"))])
+    )
 
 
 def _best(ranked: list, key: str, where: str, name: Callable) -> list[str]:
@@ -69,7 +71,9 @@ def _best(ranked: list, key: str, where: str, name: Callable) -> list[str]:
     if pd.isna(ranks[0]):
         n = int(best.n_of)
         why = "One image" if n == 1 else f"{count(n, 'image')} of a single photo"
-        return [f"{why}: {name(best)} has the highest value ({score(getattr(best, key))}), which says nothing of others."]
+        return [
+            f"{why}: {name(best)} has the highest value ({score(getattr(best, key))}), which says nothing of others."
+        ]
     if len(ranked) == 1:
         return [f"{name(best)} has {_value(best, key)} {where}; there is no other localizer to rank it against."]
     ties = best.ties if key == "clean" else best.ties_perturbed

@@ -37,7 +37,12 @@ def as_text(comparison: Comparison, wanted: str = "", *, markdown: bool = False)
         block = comparison.block(test_set.name, metric, protocol)
         title = f"{comparison.metric(metric).title} ({protocol}) on {test_set.called}"
         head = ["Localizer", "Level", first, *(f"{run.label} - {first}" for run in comparison.runs[1:]), "n"]
-        lines += [f"**{title}**" if markdown else title, "", *_table(head, _rows(comparison, rows, block, sign), markdown), ""]
+        lines += [
+            f"**{title}**" if markdown else title,
+            "",
+            *_table(head, _rows(comparison, rows, block, sign), markdown),
+            "",
+        ]
     lines += _differing(comparison, markdown)
     return "\n".join(lines).rstrip()
 
@@ -86,4 +91,6 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], markdown: bool) -
         cells = [[text.replace("|", "\\|").replace("\n", " ") for text in row] for row in (head, *rows)]
         return [f"| {' | '.join(row)} |" for row in (cells[0], ["---"] * len(head), *cells[1:])]
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)]
+    return [
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
+    ]

@@ -44,7 +44,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Condition:
-    """One level of a perturbation. psnr (dB), ssim, size (bytes): means over the images they were measured on, or NaN."""
+    """One level of a perturbation. psnr (dB), ssim, size (bytes): means over the images, or NaN."""
 
     spec: str
     family: str

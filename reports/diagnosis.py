@@ -18,7 +18,7 @@ def diagnose(comparison: Comparison) -> dict[tuple[int, str], list[str]]:
         clean = table["perturbation"] == "identity"
         table = table[clean] if clean.any() else table
         forged = _forged_pixels(run.cells)
-        for (model, test_set, protocol), rows in table.groupby(["model", "test_set", "protocol"], observed=True):
+        for (model, test_set, _), rows in table.groupby(["model", "test_set", "protocol"], observed=True):
             line = comparison.line_of.get((number, str(model)))
             values = {str(metric): group["value"].dropna() for metric, group in rows.groupby("metric", observed=True)}
             if line is not None:
@@ -43,14 +43,20 @@ def _of_values(values: dict[str, pd.Series]) -> list[str]:
             said.append(f"{constant:.0%} of the maps are constant (AUC exactly .500).")
         elif auc.mean() < 0.4 and auc.quantile(0.75) < 0.5:
             said.append(
-                f"Its maps look inverted: the AUC is {score(auc.mean())}, that of the inverted maps {score(1 - auc.mean())}."
+                f"Its maps look inverted: the AUC is {score(auc.mean())}, "
+                f"that of the inverted maps {score(1 - auc.mean())}."
             )
     if len(f1) >= ENOUGH and len(best_f1) >= ENOUGH and (f1 == 0).mean() > 0.9 and best_f1.median() > 0.2:
         said.append(
-            f"Nothing is called forged on {(f1 == 0).mean():.0%} of the images although the best threshold would give an "
-            f"F1 of {score(best_f1.median())}: the maps lie below the fixed threshold."
+            f"Nothing is called forged on {(f1 == 0).mean():.0%} of the images although the best threshold would give "
+            f"an F1 of {score(best_f1.median())}: the maps lie below the fixed threshold."
         )
-    if len(recall) >= ENOUGH and len(precision) >= ENOUGH and (recall > 0.995).mean() > 0.9 and precision.median() < 0.5:
+    if (
+        len(recall) >= ENOUGH
+        and len(precision) >= ENOUGH
+        and (recall > 0.995).mean() > 0.9
+        and precision.median() < 0.5
+    ):
         said.append("Nearly every pixel is called forged on most images: the maps lie above the fixed threshold.")
     return said
 

@@ -76,7 +76,9 @@ def drills(comparison: Comparison, images: Sequence[dict[str, bool]]) -> Iterato
             for c in dict.fromkeys(condition.tolist()):
                 at = np.flatnonzero((condition == c) & np.isfinite(values[:, by]))
                 order[c] = at[np.argsort(-sign * values[at, by], kind="stable")]
-            yield Drill(line, run_number, number, condition, image, frame, [keys[i] for i in kept], values[:, kept], order)
+            yield Drill(
+                line, run_number, number, condition, image, frame, [keys[i] for i in kept], values[:, kept], order
+            )
 
 
 def _cube(rows: pd.DataFrame, images: dict[str, int], specs: dict[str, int], keys: list[str]) -> np.ndarray:
@@ -85,7 +87,9 @@ def _cube(rows: pd.DataFrame, images: dict[str, int], specs: dict[str, int], key
     image, spec = (_codes(rows[c], names) for c, names in (("image", images), ("spec", specs)))
     protocols, metrics = rows["protocol"].astype("category"), rows["metric"].astype("category")
     table = np.array([[at.get(f"{p}.{m}", -1) for m in metrics.cat.categories] for p in protocols.cat.categories], int)
-    key = table.reshape(len(protocols.cat.categories), -1)[protocols.cat.codes, metrics.cat.codes] if len(rows) else image
+    key = (
+        table.reshape(len(protocols.cat.categories), -1)[protocols.cat.codes, metrics.cat.codes] if len(rows) else image
+    )
     value = rows["value"].to_numpy(float)
     known = np.isfinite(value) & (image >= 0) & (spec >= 0) & (key >= 0)
     shape = (len(images), len(specs), len(keys))
@@ -132,10 +136,10 @@ def cells_by_rank(drill: Drill, rank: int) -> Iterator[Cell]:
 def cell_at(drill: Drill, i: int) -> Cell:
     """The i-th cell of a drill-down."""
     row = drill.frame.iloc[i]
-    names = (f"{row['test_set']}|{row['image']}|{row['spec']}", f"{row['test_set']}|{row['image']}")
-    truth = names[1] if row["tampered"] else ""
+    place = (str(row["test_set"]), str(row["image"]))
+    truth = place if row["tampered"] else ()
     numbers = (drill.line, drill.test_set, int(drill.condition[i]), int(drill.image[i]), drill.run)
-    return Cell(*numbers, str(row["key"]), names[0], truth, row["status"] == "ok")
+    return Cell(*numbers, str(row["key"]), (*place, str(row["spec"])), truth, row["status"] == "ok")
 
 
 def as_text(drill: Drill, album: Album) -> str:
@@ -173,7 +177,12 @@ def numbers(values: np.ndarray, digits: int) -> str:
     rounded = np.round(values, digits)
     if not np.isfinite(rounded).any():
         return "[" + ",".join(["null"] * len(rounded)) + "]"
-    return json.dumps(rounded.tolist(), separators=(",", ":")).replace("NaN", "null").replace(".0,", ",").replace(".0]", "]")
+    return (
+        json.dumps(rounded.tolist(), separators=(",", ":"))
+        .replace("NaN", "null")
+        .replace(".0,", ",")
+        .replace(".0]", "]")
+    )
 
 
 def text(value: object) -> str:

@@ -83,7 +83,9 @@ class Plan:
         """The lines in colour: all where they are few, else the best."""
         if len(self.lines) <= BANDS:
             return {line.index for line in self.lines}
-        means = self.block["mean"].groupby("line").mean().loc[lambda s: s.index.isin([line.index for line in self.lines])]
+        means = (
+            self.block["mean"].groupby("line").mean().loc[lambda s: s.index.isin([line.index for line in self.lines])]
+        )
         return set(means.sort_values(ascending=self.metric.sign < 0).index[:HIGHLIGHTED])
 
 
@@ -113,7 +115,9 @@ def plans(comparison: Comparison, look: Look) -> Iterator[Plan]:
         block = comparison.block(test_set, name, protocol)
         present = set(block.index[block["mean"].notna()].get_level_values("line"))
         wanted = tuple(
-            line for line in comparison.lines if line.index in present and (not look.models or line.model in look.models)
+            line
+            for line in comparison.lines
+            if line.index in present and (not look.models or line.model in look.models)
         )
         if wanted:
             done.add((test_set, name))
@@ -207,7 +211,9 @@ def _chance(axis, metric: Metric, vertical: bool = False) -> None:
     if metric.chance is not None:
         low, high = axis.get_xlim() if vertical else axis.get_ylim()
         if low - 0.15 * (high - low) <= metric.chance <= high:
-            (axis.axvline if vertical else axis.axhline)(metric.chance, color="#777777", linestyle=":", linewidth=0.8, zorder=1)
+            (axis.axvline if vertical else axis.axhline)(
+                metric.chance, color="#777777", linestyle=":", linewidth=0.8, zorder=1
+            )
 
 
 def _style(plan: Plan, line: Line) -> dict:
@@ -232,7 +238,9 @@ def _handles(plan: Plan) -> list[Line2D]:
     for line in plan.lines:
         hollow = {"markerfacecolor": "white"} if line.index in flagged else {}
         label = f"{line.label}{'†' if line.index in flagged else ''}"
-        handles.append(Line2D([], [], label=f" {label}" if label.startswith("_") else label, **_style(plan, line) | hollow))
+        handles.append(
+            Line2D([], [], label=f" {label}" if label.startswith("_") else label, **_style(plan, line) | hollow)
+        )
     return handles
 
 
@@ -251,8 +259,12 @@ def heatmap(plan: Plan) -> Figure:
     below = 0.12 + 0.042 * max(len(c.name) for c in conditions)
     height, cell = below + 0.1 + 0.19 * len(table), (plan.look.width - left - 0.55) / len(conditions)
     figure = Figure(figsize=(plan.look.width, height))
-    axis = figure.add_axes((left / plan.look.width, below / height, 1 - (left + 0.55) / plan.look.width, 0.19 * len(table) / height))
-    bar = figure.add_axes((1 - 0.45 / plan.look.width, below / height, 0.08 / plan.look.width, 0.19 * len(table) / height))
+    axis = figure.add_axes(
+        (left / plan.look.width, below / height, 1 - (left + 0.55) / plan.look.width, 0.19 * len(table) / height)
+    )
+    bar = figure.add_axes(
+        (1 - 0.45 / plan.look.width, below / height, 0.08 / plan.look.width, 0.19 * len(table) / height)
+    )
     text = {"fontsize": 6 if cell > 0.3 else 4.5}
     sns.heatmap(table, ax=axis, cbar_ax=bar, cmap="mako", annot=True, fmt=".2f", annot_kws=text, linewidths=0.4,
                 xticklabels=[c.name for c in conditions], yticklabels=True)  # fmt: skip
@@ -289,9 +301,9 @@ def distribution(plan: Plan) -> Figure | None:
     axis = figure.add_axes((left / wide, 0.4 / height, 1 - (left + 0.08) / wide, 1 - 0.45 / height))
     common = {"data": table, "x": "value", "y": "name", "order": order, "ax": axis}
     sns.violinplot(**common, inner=None, cut=0, color="#c9d9ea", linewidth=0.5, density_norm="width")
-    few = len(table) <= 4000
-    if few:
-        sns.stripplot(**common, size=1.8, color="#0b3a66", alpha=0.6, jitter=np.random.default_rng(0).uniform(0.2, 0.2))
+    if len(table) <= 4000:  # seaborn's strip plot scatters by the global generator, which would change the bytes
+        place = table["name"].map(order.index) + np.random.default_rng(0).uniform(-0.2, 0.2, len(table))
+        sns.scatterplot(x=table["value"], y=place, ax=axis, s=4, color="#0b3a66", alpha=0.6, linewidth=0, zorder=3)
     _chance(axis, plan.metric, vertical=True)
     axis.set_xlabel(f"{plan.metric.title}, each unperturbed image")
     axis.set_ylabel("")
@@ -315,7 +327,9 @@ def psnr(plan: Plan) -> Figure | None:
     axis.grid(True, axis="y")
     axis.set_xlabel("mean PSNR of the perturbed images (dB), milder to severer")
     axis.set_ylabel(plan.metric.title)
-    figure.legend(handles=_handles(plan), loc="center left", bbox_to_anchor=(0.71, 0.55), frameon=False, borderaxespad=0)
+    figure.legend(
+        handles=_handles(plan), loc="center left", bbox_to_anchor=(0.71, 0.55), frameon=False, borderaxespad=0
+    )
     return figure
 
 
@@ -355,7 +369,13 @@ def ranks(plan: Plan) -> Figure | None:
     axis.set_yticks([])
     for number, (first, last) in enumerate(groups):
         y = -0.07 * (number + 1)
-        axis.plot([mean_rank[first] - 0.04, mean_rank[last] + 0.04], [y, y], color="#1b2027", linewidth=2.2, solid_capstyle="butt")
+        axis.plot(
+            [mean_rank[first] - 0.04, mean_rank[last] + 0.04],
+            [y, y],
+            color="#1b2027",
+            linewidth=2.2,
+            solid_capstyle="butt",
+        )
     down = 0.07 * len(groups) + 0.15
     for place, name in enumerate(names):
         on_left = place < half

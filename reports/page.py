@@ -33,8 +33,31 @@ from reports.style import COLOURS
 from reports.view import EVERY_SET
 
 RANKS_OVER_LIMIT = 12  # of each end of a cell whose pictures are kept where not all are
-SCRIPTS = ("dom", "data", "state", "leaderboard", "curves", "heatmap", "table", "gallery", "drill", "image", "compare", "page")
+SCRIPTS = (
+    "dom",
+    "data",
+    "state",
+    "leaderboard",
+    "curves",
+    "heatmap",
+    "table",
+    "gallery",
+    "drill",
+    "image",
+    "compare",
+    "page",
+)
 STYLES = ("base", "leaderboard", "results", "images", "print")
+# columns of the tables in data files -> decimals of their numbers, "" for text
+COUNTS = ("n", "n_failed", "n_not_applicable", "n_skipped", "contaminated")
+SUMMARY = dict.fromkeys(("line", "test_set", "spec"), 0) | dict.fromkeys(("mean", "low", "high"), 5)
+SUMMARY |= dict.fromkeys(COUNTS, 0)
+MEANS = ("clean", "clean_low", "clean_high", "perturbed", "perturbed_low", "perturbed_high")
+MEANS += ("worst", "retained", "drop", "drop_low", "drop_high", "over_control", "over_control_perturbed")
+PLACES = ("line", "test_set", "family", "worst_spec", "levels", "n", "n_of")
+PLACES += ("rank", "rank_perturbed", "tied", "tied_perturbed")
+STANDINGS = dict.fromkeys(PLACES, 0) | {"placed": ""} | dict.fromkeys(MEANS, 5)
+CONTRASTS = {"model": "", "run": "", "test_set": 0, "spec": 0, "difference": 5, "low": 5, "high": 5, "n": 0, "p": 5}
 
 
 @dataclass(frozen=True)
@@ -47,7 +70,7 @@ class Settings:
 
 
 def write(folder: Path, comparison: Comparison, settings: Settings) -> list[Path]:
-    """Write `report.html` and, unless it is to be a single file, `data/` and `pictures/`; the files that were written."""
+    """Write `report.html` and, unless it is a single file, `data/` and `pictures/`; the files that were written."""
     single = settings.single_mb is not None
     most = int(settings.single_mb * 1e6) if single else settings.pictures
     album = Album(comparison, None if single else folder / "pictures", most)
@@ -90,13 +113,21 @@ def build(comparison: Comparison, images, inline: dict[str, str], album: Album, 
             name = module.__name__.rpartition(".")[2]
             template = environment.get_template(f"sections/{name}.html.j2")
             common = {"comparison": comparison, "single": single, "levels": levels, "album": album}
-            rendered.append({"id": name, "title": module.TITLE, "short": getattr(module, "SHORT", module.TITLE), "html": Markup(template.render(**common, **context))})
+            rendered.append(
+                {
+                    "id": name,
+                    "title": module.TITLE,
+                    "short": getattr(module, "SHORT", module.TITLE),
+                    "html": Markup(template.render(**common, **context)),
+                }
+            )
     texts = {"data": drill.text(_data(comparison, images, single)), **inline}
     if single:
         texts["pictures"] = drill.text(album.uris)
     return environment.get_template("report.html.j2").render(
         title=", ".join(run.label for run in comparison.runs),
-        policy=f"default-src 'none'; img-src data:{beside}; style-src 'unsafe-inline'; script-src 'sha256-{digest}'{beside}",
+        policy=f"default-src 'none'; img-src data:{beside}; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'{beside}",
         style=Markup("\n".join(_resource("css", f"{name}.css") for name in STYLES)),
         script=Markup(script),
         sections=rendered,
@@ -170,15 +201,10 @@ def _numbers(comparison: Comparison) -> Iterator[tuple[str, str]]:
         "family": {"*": -1} | {name: i for i, name in enumerate(comparison.families)},
     }
     tables = {
-        "summary": (comparison.summary, {"line": 0, "test_set": 0, "spec": 0, "mean": 5, "low": 5, "high": 5, "n": 0,
-                    "n_failed": 0, "n_not_applicable": 0, "n_skipped": 0, "contaminated": 0}),
-        "standings": (_counted(comparison.standings), {"line": 0, "test_set": 0, "family": 0, "placed": "", "levels": 0, "n": 0, "n_of": 0,
-                      "clean": 5, "clean_low": 5, "clean_high": 5, "perturbed": 5, "perturbed_low": 5,
-                      "perturbed_high": 5, "worst": 5, "worst_spec": 0, "retained": 4, "drop": 5, "drop_low": 5,
-                      "drop_high": 5, "rank": 0, "rank_perturbed": 0, "tied": 0, "tied_perturbed": 0, "over_control": 4, "over_control_perturbed": 4}),
-        "contrasts": (comparison.contrasts, {"model": "", "run": "", "test_set": 0, "spec": 0, "difference": 5, "low": 5,
-                      "high": 5, "n": 0, "p": 4}),
-    }  # fmt: skip
+        "summary": (comparison.summary, SUMMARY),
+        "standings": (_counted(comparison.standings), STANDINGS),
+        "contrasts": (comparison.contrasts, CONTRASTS),
+    }
     grouped = {
         name: dict(list(table.groupby(["protocol", "metric"], sort=False))) if len(table) else {}
         for name, (table, _) in tables.items()
@@ -234,7 +260,8 @@ def _data(comparison: Comparison, images, single: bool) -> dict:
         "single": single,
         "runs": [run.label for run in comparison.runs],
         "lines": [
-            {**vars(line), "groups": list(line.groups), "seconds": _seconds(comparison, line)} for line in comparison.lines
+            {**vars(line), "groups": list(line.groups), "seconds": _seconds(comparison, line)}
+            for line in comparison.lines
         ],
         "sets": [
             {
@@ -297,13 +324,13 @@ def _image_metric(comparison: Comparison) -> str:
 
 
 def _photos_of_levels(comparison: Comparison, images, album: Album) -> dict[str, object]:
-    """One tampered photo under every condition: {"image": name, "codes": {spec: (path, code)}}; {} where none is kept."""
+    """One photo under every condition: its name, its set and paths by spec; {} where none is kept."""
     for number, (test_set, names) in enumerate(zip(comparison.test_sets, images, strict=True)):
         for i, name in enumerate(names):
             for run_number in range(len(comparison.runs)):
                 found = {}
                 for c, condition in enumerate(comparison.conditions):
-                    code = album.photo(run_number, number, i, c, f"{test_set.name}|{name}|{condition.spec}")
+                    code = album.photo(run_number, number, i, c, (test_set.name, name, condition.spec))
                     if not code:
                         break
                     found[condition.spec] = f"{number}/{i}/c{c}.{SUFFIXES[code]}"

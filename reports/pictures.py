@@ -29,8 +29,8 @@ class Cell:
     image: int
     run: int
     key: str
-    photo: str
-    truth: str
+    photo: tuple[str, ...]
+    truth: tuple[str, ...]
     scored: bool
 
 
@@ -65,11 +65,11 @@ class Album:
                 code |= self._take(cell.run, kind, stem, key) << (2 * number)
             self.codes[cell.line, cell.test_set, cell.condition, cell.image] = code
 
-    def photo(self, run: int, test_set: int, image: int, condition: int, key: str) -> int:
+    def photo(self, run: int, test_set: int, image: int, condition: int, key: tuple[str, ...]) -> int:
         """Take one photo alone; its code among SUFFIXES."""
         return self._take(run, "photo", f"{test_set}/{image}/c{condition}", key)
 
-    def _take(self, run: int, kind: str, stem: str, key: str) -> int:
+    def _take(self, run: int, kind: str, stem: str, key: str | tuple[str, ...]) -> int:
         if stem not in self._suffix:
             data = self.comparison.runs[run].picture(kind, key) if key else None
             self._suffix[stem] = 0 if data is None else self._keep(stem, data)
@@ -91,7 +91,7 @@ class Album:
         return code
 
 
-def _wanted(cell: Cell) -> Iterator[tuple[str, str, str]]:
+def _wanted(cell: Cell) -> Iterator[tuple[str, str, str | tuple[str, ...]]]:
     """(kind, stem, key in the store) in the order of KINDS; an empty key where nothing can be."""
     at, of_line = f"{cell.test_set}/{cell.image}", f"l{cell.line}c{cell.condition}"
     yield "photo", f"{at}/c{cell.condition}", cell.photo

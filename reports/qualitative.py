@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from reports.comparison import compare
 from reports.figures import SERIF, STYLE, UNDATED
+from reports.tables import file_stem
+from reports.view import ReportError, RunView
 from reports.words import score
 
 CELL = 0.95  # inches of a column, unless a width is asked for
@@ -36,6 +40,62 @@ class Grid:
     photos: Sequence[bytes | None]
     truth: bytes | None
     rows: Sequence[tuple[str, Sequence[Tile]]]
+
+
+def of_image(view: RunView, image: str, names: Sequence[str], specs: Sequence[str], metric: str) -> tuple[str, Grid]:
+    """(file stem, grid) of one image of a run: "ID", or "SET/ID" where several sets have it.
+
+    names: localizers, specs: levels, in their order; empty for all. metric: "protocol.metric" below each map. Raises
+    ReportError for what the run does not have.
+    """
+    comparison = compare([view])
+    cells = view.cells
+    found = cells[
+        (cells["image"] == image) | (cells["test_set"].astype(str) + "/" + cells["image"].astype(str) == image)
+    ]
+    sets = list(dict.fromkeys(found["test_set"]))
+    if not sets:
+        raise ReportError(f"this run has no image {image!r}{_near(image, cells['image'].unique())}")
+    if len(sets) > 1:
+        raise ReportError(f"several test sets have an image {image!r}; write {sets[0]}/{image}")
+    known = [line.model for line in comparison.lines]
+    levels = {c.spec: c for c in comparison.conditions}
+    for name in names:
+        if name not in known:
+            raise ReportError(f"this run has no localizer {name!r}{_near(name, known)}")
+    for spec in specs:
+        if spec not in levels:
+            raise ReportError(f"this run has no level {spec!r}; it has {'; '.join(levels)}")
+    test_set, plain = str(sets[0]), str(found["image"].iloc[0])
+    protocol, _, name = metric.partition(".")
+    results = view.results
+    rows = results[(results["image"] == plain) & (results["test_set"] == test_set)]
+    rows = rows[(rows["protocol"] == protocol) & (rows["metric"] == name)]
+    values = {(str(row.model), str(row.spec)): float(row.value) for row in rows.itertuples()}
+    stored = {(str(row.model), str(row.spec)): row for row in found.itertuples()}
+
+    def tile(model: str, spec: str) -> Tile:
+        cell = stored.get((model, spec))
+        if cell is None:
+            return Tile(None, missing="not run")
+        scored = cell.status == "ok"
+        picture = view.picture("score", str(cell.key)) if scored else None
+        missing = "no picture stored" if scored else str(cell.status).replace("_", " ")
+        return Tile(picture, values.get((model, spec), math.nan), missing)
+
+    wanted = list(specs) or list(levels)
+    grid = Grid(
+        [levels[spec].name for spec in wanted],
+        [view.picture("photo", (test_set, plain, spec)) for spec in wanted],
+        view.picture("truth", (test_set, plain)),
+        [(model, [tile(model, spec) for spec in wanted]) for model in names or known],
+    )
+    return file_stem(plain), grid
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, [str(k) for k in known], 3)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
 def write(stem: Path, grid: Grid, *, width: float | None = None, serif: bool = False) -> list[Path]:
@@ -82,7 +142,9 @@ def draw(grid: Grid, width: float | None = None) -> Figure:
         for column, tile in enumerate(tiles, 1):
             axis = axes(number, column)
             if tile.picture is None:
-                axis.text(0.5, 0.5, tile.missing, ha="center", va="center", fontsize=6, transform=axis.transAxes, wrap=True)
+                axis.text(
+                    0.5, 0.5, tile.missing, ha="center", va="center", fontsize=6, transform=axis.transAxes, wrap=True
+                )
             else:
                 _show(axis, _decoded(tile.picture, "L"), truth)
             if not math.isnan(tile.value):

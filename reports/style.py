@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from reports.comparison import Line
-
 # Colour-blind safe (after Okabe and Ito 2008, darkened to read on white); dashes and markers differ as well.
 COLOURS = ("#0072b2", "#d55e00", "#00875f", "#b5508f", "#b07a00", "#555555", "#7b4a2d", "#2b8fc7")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")

@@ -13,7 +13,7 @@ import pandas as pd
 
 from reports.comparison import Comparison
 from reports.published import COLUMNS, beside, is_folder, known_sets
-from reports.view import EVERY_FAMILY, EVERY_SET
+from reports.view import EVERY_SET
 from reports.words import score
 
 SUMMARY_COLUMNS = [
@@ -45,10 +45,13 @@ LATEX = {
 }
 
 
-
-
 def write(
-    folder: Path, comparison: Comparison, *, everything: bool = False, models: tuple[str, ...] = (), metrics: tuple[str, ...] = ()
+    folder: Path,
+    comparison: Comparison,
+    *,
+    everything: bool = False,
+    models: tuple[str, ...] = (),
+    metrics: tuple[str, ...] = (),
 ) -> list[Path]:
     """`summary.csv` (every number), `leaderboard.csv`, `cost.csv`, with several runs `contrasts.csv`, and a CSV and a
     LaTeX file of each test set and headline metric (of all metrics and protocols with `everything`).
@@ -174,8 +177,8 @@ def latex(comparison: Comparison, scope: str, metric: str, protocol: str, models
     where = "mean over the test sets" if scope == EVERY_SET else escape(scope)
     parts = [
         r"\begin{table*}[t]", r"\centering\footnotesize",
-        rf"\caption{{{escape(described.title)} on {where}: {_what(described)} Best in bold, second underlined, only where "
-        rf"the paired bootstrap (Holm, 5\,\%) tells them from the next. Protocol {escape(rule.name)} (version "
+        rf"\caption{{{escape(described.title)} on {where}: {_what(described)} Best in bold, second underlined, only "
+        rf"where the paired bootstrap (Holm, 5\,\%) tells them from the next. Protocol {escape(rule.name)} (version "
         rf"{escape(str(rule.version))}): {escape(rule.description)}}}",
         rf"\begin{{tabular}}{{l{'c' * (len(head) - 2)}r}}", r"\toprule", " & ".join(head) + r" \\", r"\midrule",
     ]  # fmt: skip
@@ -186,7 +189,11 @@ def latex(comparison: Comparison, scope: str, metric: str, protocol: str, models
         for line in rows["line"]:
             cells = [_cell(table, line, value, mark) for (_, table, value), mark in zip(columns, marks, strict=True)]
             row = of_all.loc[line]
-            low = "" if pd.isna(row["clean_low"]) else rf" {{\tiny [{_plain(row['clean_low'])}, {_plain(row['clean_high'])}]}}"
+            low = (
+                ""
+                if pd.isna(row["clean_low"])
+                else rf" {{\tiny [{_plain(row['clean_low'])}, {_plain(row['clean_high'])}]}}"
+            )
             cells[0] += low
             share = [] if not kept else ["--" if pd.isna(row["retained"]) else rf"{100 * row['retained']:.0f}\,\%"]
             n = "--" if pd.isna(row["n"]) else f"{int(row['n'])}"
@@ -201,7 +208,7 @@ def _what(metric) -> str:
 
 
 def _marks(table: pd.DataFrame, value: str, sign: int) -> dict[int, str]:
-    """Line -> LaTeX command for a best or second value that the test tells from every other, within each run's lines."""
+    """Line -> LaTeX command for a best or second value that the test tells from every other, run by run."""
     ties = {"clean": "ties", "perturbed": "ties_perturbed"}.get(value)
     if ties is None:
         return {}

@@ -30,7 +30,15 @@ def leaderboard(comparison: Comparison, most: int = MOST) -> str:
         name = names[row.line] + (f" ({SIGNS[row.placed]})" if row.placed in SIGNS else "")
         n = "" if row.n != row.n else str(int(row.n))
         rows.append(
-            (rank, name, score(row.clean), span(row.clean_low, row.clean_high, 2), score(row.perturbed), percent(row.retained), n)
+            (
+                rank,
+                name,
+                score(row.clean),
+                span(row.clean_low, row.clean_high, 2),
+                score(row.perturbed),
+                percent(row.retained),
+                n,
+            )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(7)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -9,6 +9,8 @@ from typing import Self
 
 import pandas as pd
 
+from reports.words import public
+
 EVERY_SET = "*"  # the test set of a standing over all sets
 EVERY_FAMILY = "*"  # the family of a standing over all perturbations
 UNPERTURBED = "identity"
@@ -32,7 +34,7 @@ class _Record:
 
 @dataclass(frozen=True)
 class Localizer(_Record):
-    """A localizer that was asked for. status: "run" or "skipped" (then `reason` says why).
+    """A localizer that was asked for. status: "run", else `reason` says why not.
 
     own_weights: measured with the user's file instead of the registered one. featured: comes first where an order is
     free. identity: digest of weights, settings and code.
@@ -99,9 +101,9 @@ class Protocol(_Record):
 
 @dataclass(frozen=True)
 class Metric(_Record):
-    """A metric. direction: "up" (larger is better), "down" or "neither" (a setting, not a merit). scope: "image" or "set".
+    """A metric. direction: "up" (larger is better), "down" or "neither" (a setting, not a merit).
 
-    chance: the value of a method that knows nothing, None where it depends on the images.
+    scope: "image" or "set". chance: the value of a method that knows nothing, None where it depends on the images.
     """
 
     name: str
@@ -153,8 +155,8 @@ class RunView:
     cells: one row per stored cell; columns key, model, test_set, image, source, tampered, perturbation, level, spec,
         status ("ok", "failed", "not_applicable"), reason, seconds, peak_mb, psnr, ssim, bytes, kind; may have
         image_score (the localizer's own) and seen (text: the whole image, or in which tiles), empty where unknown.
-    picture: (what, key) -> encoded WebP, PNG or JPEG, or None. what is "photo" (key "test_set|image|spec"), "truth"
-        (key "test_set|image"), "score", "prediction", or where the localizer has such "confidence" or "sources" (key of
+    picture: (what, key) -> encoded WebP, PNG or JPEG, or None. what is "photo" (key (test_set, image, spec)), "truth"
+        (key (test_set, image)), "score", "prediction", or where the localizer has such "confidence" or "sources" (key of
         a cell).
     published: mappings, one per published number on one of the test sets: test_set, model ("" where no localizer of
         the suite is that method), method, weights, train_set, printed_set, spec, metric and protocol (what it is laid
@@ -174,7 +176,7 @@ class RunView:
     protocols: tuple[Protocol, ...]
     metrics: tuple[Metric, ...]
     perturbations: tuple[Perturbation, ...] = ()
-    picture: Callable[[str, str], bytes | None] = field(default=lambda what, key: None)
+    picture: Callable[[str, str | tuple[str, ...]], bytes | None] = field(default=lambda what, key: None)
     published: tuple[Mapping, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -193,6 +195,22 @@ class RunView:
         }
         rest = {k: v for k, v in about.items() if k not in ("models", *records)}
         return cls(label=label, about=rest, **tables, **records, **more)
+
+    def __post_init__(self):
+        """Leave out the folders of absolute paths: a report may be published."""
+        cells = self.cells
+        if len(cells):
+            texts = {text: public(text) for text in cells["reason"].dropna().unique()}
+            object.__setattr__(self, "cells", cells.assign(reason=cells["reason"].map(texts)))
+        cards = tuple(dataclasses.replace(card, reason=public(card.reason)) for card in self.localizers)
+        object.__setattr__(self, "localizers", cards)
+        object.__setattr__(self, "warnings", tuple(map(public, self.warnings)))
+        object.__setattr__(self, "test_sets", tuple(map(_public_set, self.test_sets)))
+
+
+def _public_set(test_set: TestSet) -> TestSet:
+    defects = tuple({key: public(value) for key, value in defect.items()} for defect in test_set.defects)
+    return dataclasses.replace(test_set, defects=defects)
 
 
 def _named(records: Iterable) -> list[Mapping]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from bench.report import contrasts, named_runs, opened
+from bench.commands._views import views
+from bench.report import named_runs
 from bench.usage import UsageError
 
 
@@ -16,7 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `python -m bench compare`."""
     add = parser.add_argument
     add("runs", nargs="+", metavar="RUN", help="two or more run folders, each RUN or NAME=RUN; the first is the base")
-    add("--metric", default="", metavar="PROTOCOL.METRIC", help="what is compared (default: the headline of the report)")
+    add(
+        "--metric", default="", metavar="PROTOCOL.METRIC", help="what is compared (default: the headline of the report)"
+    )
     add("--markdown", action="store_true", help="a table for a pull request")
     add("--json", action="store_true", help="print the differences as JSON")
 
@@ -28,8 +31,8 @@ def main(args: argparse.Namespace) -> int:
 
     if len(args.runs) < 2:
         raise UsageError("compare needs two run folders; one alone is shown by `python -m bench report`")
-    with opened(named_runs(args.runs)) as views:
-        comparison = compare(views, contrasts(views))
+    with views(named_runs(args.runs)) as (found, contrasts):
+        comparison = compare(found, contrasts)
         if not len(comparison.contrasts):
             raise UsageError("the runs share no localizer on the same images, so there is nothing to compare")
         if args.json:

@@ -11,7 +11,8 @@ import json
 import webbrowser
 from pathlib import Path
 
-from bench.report import contrasts, latest_run, named_runs, opened, place_of
+from bench.commands._views import views
+from bench.report import latest_run, named_runs, place_of
 from bench.usage import UsageError, positive_int
 
 WIDTHS = {"column": 3.4, "text": 7.0}
@@ -44,18 +45,20 @@ def main(args: argparse.Namespace) -> int:
     texts = args.runs or [str(latest_run())]
     if len(args.label) > len(texts):
         raise UsageError(f"{len(args.label)} labels for {len(texts)} runs")
-    runs = named_runs([f"{label}={text}" for label, text in zip(args.label, texts, strict=False)] + texts[len(args.label) :])
+    runs = named_runs(
+        [f"{label}={text}" for label, text in zip(args.label, texts, strict=False)] + texts[len(args.label) :]
+    )
     out = args.out or place_of(runs)
-    with opened(runs) as views:
+    with views(runs) as (found, contrasts):
         options = reports.Options(
             pictures=args.pictures, single_mb=args.budget_mb if args.single_file else None, width=_width(args.width),
             serif=args.serif, families=args.per_family, everything=args.all,
-            models=_chosen(args.models, {card.name for view in views for card in view.localizers}, "localizer"),
-            metrics=_chosen(args.metrics, {metric for view in views for metric in view.summary["metric"]}, "metric"),
+            models=_chosen(args.models, {card.name for view in found for card in view.localizers}, "localizer"),
+            metrics=_chosen(args.metrics, {metric for view in found for metric in view.summary["metric"]}, "metric"),
             formats=_chosen(args.formats, {"pdf", "png", "svg"}, "format"),
         )  # fmt: skip
         try:
-            written = reports.write(out, views, contrasts=contrasts(views), options=options)
+            written = reports.write(out, found, contrasts=contrasts, options=options)
         except PermissionError as error:
             raise UsageError(f"{out.parent} cannot be written; name another folder with --out") from error
     if args.json:

@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from bench.report import opened, qualitative
+from bench.commands._views import views
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("run", metavar="RUN", help="run folder")
     add("image", metavar="IMAGE", help="id of the image, as in the report; SET/IMAGE where several sets have it")
     add("--models", default="", metavar="A,B", help="localizers, in this order (default: all)")
-    add("--perturbations", default="", metavar="SPECS", help="levels, joined by ; (default: all, the unperturbed first)")
+    add(
+        "--perturbations", default="", metavar="SPECS", help="levels, joined by ; (default: all, the unperturbed first)"
+    )
     add("--metric", default="native.auc", help="PROTOCOL.METRIC below each map (default native.auc)")
     add("--width", type=float, metavar="INCHES", help="width of the figure (default 0.95 inches per level)")
     add("--serif", action="store_true", help="serif font")
@@ -28,10 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Exit code 0 when the figure is written, 2 when there is no such image."""
-    with opened({"run": Path(args.run)}) as views:
-        stem, grid = qualitative(views[0], args.image, args.models, args.perturbations, args.metric)
-        from reports.qualitative import write
+    from bench.perturb import parse
+    from reports.qualitative import of_image, write
 
+    names = [name.strip() for name in args.models.split(",") if name.strip()]
+    specs = [p.spec for p in parse(args.perturbations)] if args.perturbations else []
+    with views({"run": Path(args.run)}) as ((view,), _):
+        stem, grid = of_image(view, args.image, names, specs, args.metric)
         files = write(args.out or Path(stem), grid, width=args.width, serif=args.serif)
     print(json.dumps([str(file) for file in files]) if args.json else f"{files[0]} and {files[1]}")
     return 0

@@ -130,7 +130,7 @@ function noRows() {
   return `No ${metric().title} here${state.scope < 0 ? "" : ` on ${data.sets[state.scope].title}`} under protocol “${protocol().name}”. Choose another metric or protocol.`;
 }
 
-function boardRow(row, columns, axis, rankKey, best.has(row)) {
+function boardRow(row, columns, axis, rankKey, best) {
   const line = data.lines[row.line];
   const troubles = data.troubles.filter((t) => t.line === row.line && (state.scope < 0 || t.set === state.scope));
   const clean = data.conditions.findIndex((c) => c.identity);

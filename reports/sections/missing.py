@@ -17,7 +17,7 @@ def context(comparison: Comparison) -> dict:
 
 def skipped(comparison: Comparison) -> list[dict]:
     """The localizers that did not run, with their run."""
-    return [{"run": run.label, "card": c} for run in comparison.runs for c in run.localizers if c.status == "skipped"]
+    return [{"run": run.label, "card": c} for run in comparison.runs for c in run.localizers if c.status != "run"]
 
 
 def failures(comparison: Comparison) -> list[dict]:

@@ -31,7 +31,11 @@ def _tables(comparison: Comparison) -> list[dict]:
             if len(names) < 2 or not metric.ranked:
                 continue
             table = chosen.pivot_table(index="line", columns="protocol", values="mean")
-            lines = [(line, [table.at[line.index, n] for n in names]) for line in comparison.lines if line.index in table.index]
+            lines = [
+                (line, [table.at[line.index, n] for n in names])
+                for line in comparison.lines
+                if line.index in table.index
+            ]
             spread = max((max(v) - min(v) for _, v in lines if not any(map(pd.isna, v))), default=0.0)
             found.append({"metric": metric, "set": test_set, "names": names, "lines": lines, "spread": spread})
     found.sort(key=lambda t: -t["spread"])

@@ -23,5 +23,9 @@ def audit(test_set: TestSet) -> list[str]:
     if isinstance(verdict, str):
         return [verdict]
     if isinstance(verdict, dict):
-        return [f"{str(key).replace('_', ' ')}: {value}" for key, value in verdict.items() if value not in (None, "", [], ())]
+        return [
+            f"{str(key).replace('_', ' ')}: {value}"
+            for key, value in verdict.items()
+            if value not in (None, "", [], ())
+        ]
     return [str(sentence) for sentence in verdict]

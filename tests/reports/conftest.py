@@ -46,23 +46,25 @@ def browser():
 
 @pytest.fixture
 def visit(browser):
-    """Opens a report at 1280x900; at the end fails on anything on the console, any error, any request but the file."""
+    """Opens a report at 1440x900; at the end fails on anything on the console, any error, any request but for the files
+    of the report."""
     complaints, pages = [], []
 
     def open_page(folder, fragment="", **options):
-        address = (folder / "report.html").as_uri()
-        page = browser.new_page(**{"viewport": {"width": 1280, "height": 900}, **options})
-        page.set_default_timeout(20_000)
+        address, beside = (folder / "report.html").as_uri(), folder.as_uri()
+        page = browser.new_page(**{"viewport": {"width": 1440, "height": 900}, **options})
+        page.set_default_timeout(15_000)
         page.on("console", lambda message: complaints.append(f"console: {message.text}"))
         page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
         page.on("requestfailed", lambda request: complaints.append(f"request failed: {request.url[:80]}"))
         page.on(
             "request",
             lambda request: (
-                request.url.startswith(("data:", address)) or complaints.append(f"request: {request.url[:80]}")
+                request.url.startswith(("data:", beside)) or complaints.append(f"request: {request.url[:80]}")
             ),
         )
         page.goto(address + fragment)
+        page.wait_for_selector("#board > *")
         pages.append(page)
         return page
 

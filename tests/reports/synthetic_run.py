@@ -1,11 +1,14 @@
 """A made-up run with all that a report has to show: failures, gaps, skipped and contaminated models."""
 
+import dataclasses
 import io
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
+from bench import leaderboard
+from bench.summary import summarize
 from reports import RunView
 
 PSNR = {
@@ -41,6 +44,18 @@ PROTOCOLS = [
 ]
 FIXED = ("f1", "iou")
 METRICS = ("f1", "iou", "auc", "best_threshold")
+METRIC_RECORDS = [
+    {"name": "f1", "title": "Pixel F1", "definition": "Harmonic mean of precision and recall."},
+    {"name": "iou", "title": "Pixel IoU", "definition": "Intersection over union."},
+    {"name": "auc", "title": "Pixel AUC", "definition": "Area under the ROC curve; .5 is chance.", "chance": 0.5},
+    {"name": "image_auc", "title": "Image AUC", "definition": "Tampered against authentic.", "scope": "set"},
+    {"name": "best_threshold", "title": "Best threshold", "definition": "A setting.", "direction": "neither"},
+]
+FAMILIES = [
+    {"name": "jpeg", "title": "JPEG", "parameter": "quality factor", "unit": ""},
+    {"name": "blur", "title": "Gaussian blur", "parameter": "kernel size", "unit": "pixels"},
+    {"name": "noise", "title": "Gaussian noise", "parameter": "standard deviation", "unit": "grey levels"},
+]
 SETS = {"builtin": (9, 3), "field": (16, 0)}
 
 
@@ -68,6 +83,7 @@ class Thumbnails:
         return np.clip(1.6 - radius, 0, 1)
 
     def __call__(self, what, key):
+        key = key if isinstance(key, str) else "|".join(key)
         if what in ("confidence", "sources") and "|mpc|" not in key:
             return None
         image = key.split("|")[1 if what in ("photo", "truth") else 2]
@@ -160,17 +176,78 @@ def make_run(label="default run", *, models=tuple(SKILL), sets=None, specs=SPECS
                         rows[-1] | whole | {"model": model, "spec": spec, "value": 0.5 + 0.4 * skill - 0.2 * damage}
                     )
     cells, results = pd.DataFrame(cells), pd.DataFrame(rows)
-    return RunView(
-        label=label,
-        about=about(models),
-        summary=summarise(cells, results, rng, sets),
-        results=results,
-        cells=cells,
-        models=cards(models),
-        test_sets=[card_of_set(name, *counts) for name, counts in sets.items()],
-        protocols=PROTOCOLS,
-        thumbnail=Thumbnails(),
-    )
+    return view(label, about(models), cells, results, summarise(cells, results, rng, sets), cards(models), sets)
+
+
+def view(label, about, cells, results, summary, cards, sets, **more):
+    """The RunView of made-up tables; `about` gets the records."""
+    trained = {(c["name"], t) for c in cards for t in c["trained_on"]}
+    controls = frozenset(c["name"] for c in cards if "controls" in c["groups"])
+    field = leaderboard.Field(tuple(dict.fromkeys(cells["model"])), controls, frozenset(trained))
+    records = {
+        "models": cards,
+        "test_sets": [card_of_set(name, *counts) for name, counts in sets.items()],
+        "protocols": PROTOCOLS,
+        "metrics": METRIC_RECORDS,
+        "perturbations": FAMILIES,
+    }
+    tables = {
+        "summary": summary,
+        "standings": leaderboard.standings(results, field, METRIC_RECORDS, resamples=300),
+        "results": results,
+        "cells": cells,
+    }
+    return RunView.of(label, about | records, tables, **({"picture": Thumbnails()} | more))
+
+
+def outcome(values, *, groups=None, trained=(), specs=("identity", "jpeg:70"), drop=0.1, failed=()):
+    """A run of one set "field" and protocol "native" from the AUC of each localizer's images, for tests of the answer.
+
+    values: localizer -> per-image values of the unperturbed images; the other level has `drop` less. groups: localizer
+    -> its groups. trained: localizers trained on the set. failed: (localizer, image number) without a value.
+    """
+    cells, rows = [], []
+    for model, column in values.items():
+        for spec in specs:
+            family, level = family_and_level(spec)
+            for i, value in enumerate(column):
+                lost = (model, i) in failed
+                place = {"model": model, "test_set": "field", "image": f"i{i:03d}", "source": f"i{i:03d}"}
+                place |= {"tampered": True, "perturbation": family, "level": level, "spec": spec}
+                status = {"status": "failed" if lost else "ok", "reason": "broke" if lost else ""}
+                measured = {
+                    "seconds": 0.5,
+                    "peak_mb": 10.0,
+                    "psnr": PSNR[spec],
+                    "ssim": 0.9,
+                    "bytes": 1000,
+                    "kind": "score",
+                }
+                cells.append(place | status | measured | {"key": f"{model}|{spec}|{i}"})
+                if not lost:
+                    found = value - (drop if spec != "identity" else 0)
+                    rows.append(place | {"seed": 0, "protocol": "native", "metric": "auc", "value": found})
+    columns = [*list(cells[0])[:8], "seed", "protocol", "metric", "value"]
+    results = pd.DataFrame(rows, columns=columns).astype({"value": float})
+    cells = pd.DataFrame(cells)
+    flagged = {(model, "field") for model in trained}
+    known = [
+        {"name": m, "title": m.title(), "groups": (groups or {}).get(m, ()), "trained_on": ["field"] * (m in trained)}
+        for m in values
+    ]
+    summary = summarize(results, cells, flagged, resamples=300)
+    if not len(summary):
+        summary = unscored(cells)
+    count = len(next(iter(values.values())))
+    return view("run", {}, cells, results, summary, known, {"field": (count, 0)}, picture=lambda what, key: None)
+
+
+def unscored(cells):
+    """The summary of cells none of which has a value."""
+    rows = cells[["model", "test_set", "perturbation", "level", "spec"]].drop_duplicates()
+    nothing = {"mean": np.nan, "low": np.nan, "high": np.nan, "n": 0, "rank": np.nan, "contaminated": False}
+    counts = {"n_failed": len(cells), "n_not_applicable": 0, "n_skipped": 0}
+    return rows.assign(protocol="native", metric="auc", **nothing, **counts)
 
 
 def rows_of(table, model, test_set, spec):
@@ -298,6 +375,7 @@ def published_number(**changes):
         "obstacles": [],
         "source": "MPC arXiv:2406.13565v1 Table 4",
     }
+    number["featured"] = changes.get("method", "MPC") == "MPC"
     assert changes.keys() <= number.keys()
     return number | changes
 
@@ -307,10 +385,10 @@ def beside_published():
     run = make_run(
         models=("ela", "trufor", "mpc-catnet"), sets={"casia1": (20, 0), "columbia": (5, 0)}, specs=SPECS[:3]
     )
-    for test_set in run.test_sets:
-        test_set["card"] = "casia1" if test_set["name"] == "casia1" else ""
+    sets = tuple(dataclasses.replace(t, card="casia1" if t.name == "casia1" else "") for t in run.test_sets)
+    featured = tuple(dataclasses.replace(c, featured=c.name == "mpc-catnet") for c in run.localizers)
     fine_tuned = "other weights, trained on: <NIST> & CASIA"
-    run.published = [
+    numbers = [
         published_number(value=0.824, weights="retrained", obstacles=[fine_tuned], source="MPC Table 5"),
         published_number(),
         published_number(printed_metric="pixel IoU", metric="iou", value=0.686),
@@ -322,7 +400,7 @@ def beside_published():
         published_number(perturbation="OSN Facebook", spec="", value=0.709, source="MPC Table 6"),
         published_number(test_set="columbia", printed_set="Columbia", value=0.945, images=5),
     ]
-    return run
+    return dataclasses.replace(run, test_sets=sets, localizers=featured, published=tuple(numbers))
 
 
 def card_of_set(name, tampered, authentic):

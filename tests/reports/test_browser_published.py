@@ -3,15 +3,15 @@
 import pytest
 from synthetic_run import beside_published
 
+from reports import page as pages
 from reports.comparison import compare
-from reports.page import build
 
 
 @pytest.fixture(scope="module")
 def with_published(tmp_path_factory):
     """Folder of a report with published numbers."""
     folder = tmp_path_factory.mktemp("published")
-    (folder / "report.html").write_text(build(compare([beside_published()]), 100_000), encoding="utf-8")
+    pages.write(folder, compare([beside_published()]), pages.Settings())
     return folder
 
 
@@ -20,7 +20,7 @@ def test_the_table_stands_below_its_test_set(visit, with_published):
     table = page.locator('[data-set="0"] .published .beside')
     assert table.is_visible()
     first = table.locator("tbody tr").first.locator("th, td").all_inner_texts()
-    assert [first[i].split("\n")[0] for i in (0, 1, 2, 4)] == ["mpc-catnet", "identity", "Pixel F1", ".745"]
+    assert [first[i].split("\n")[0] for i in (0, 1, 2, 4)] == ["mpc-catnet", "unperturbed", "Pixel F1", ".745"]
     assert first[3].startswith("."), "the measured number, written as in the table above"
     page.select_option("#metric", label="Pixel IoU")  # redraws curves and tables, not this one
     assert table.locator("tbody tr").count() == 6

@@ -1,6 +1,7 @@
 """Published numbers beside measured ones: which meet, what the difference is, and why there is none."""
 
 import csv
+import dataclasses
 import html
 import json
 import re
@@ -8,10 +9,11 @@ import re
 import pytest
 from synthetic_run import beside_published, make_run, published_number
 
+from reports import page as pages
 from reports import tables
 from reports.comparison import compare
-from reports.page import build, score
 from reports.published import beside, elsewhere, known_sets
+from reports.words import score, signed
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +27,13 @@ def comparison(run):
 
 
 @pytest.fixture(scope="module")
-def page(comparison):
-    return build(comparison, 100_000)
+def page(comparison, tmp_path_factory):
+    return built(comparison, tmp_path_factory.mktemp("published"))
+
+
+def built(comparison, folder):
+    pages.write(folder, comparison, pages.Settings(single_mb=0.1))
+    return (folder / "report.html").read_text(encoding="utf-8")
 
 
 def measured(run, model, metric, spec="identity", test_set="casia1"):
@@ -65,7 +72,7 @@ def test_what_is_not_comparable_says_why_and_has_no_difference(comparison):
     assert all(p["difference"] is None and p["within_interval"] is None for p in pairs if not p["comparable"])
 
 
-def test_mpc_comes_first_and_comparable_numbers_before_others(comparison):
+def test_featured_localizers_come_first_and_comparable_numbers_before_others(comparison):
     pairs = beside(comparison, "casia1")
     assert [line.model for line in comparison.lines] == ["ela", "trufor", "mpc-catnet"]
     assert [pair["model"] for pair in pairs] == ["mpc-catnet"] * 4 + ["trufor"] * 2
@@ -81,9 +88,11 @@ def test_a_folder_of_the_same_name_is_never_comparable(comparison):
 
 def test_own_weights_and_missing_values_are_reasons():
     run = beside_published()
-    next(m for m in run.models if m["name"] == "mpc-catnet")["own_weights"] = True
+    cards = tuple(dataclasses.replace(c, own_weights=c.name == "mpc-catnet") for c in run.localizers)
     nothing = (run.summary["model"] == "trufor") & (run.summary["metric"] == "f1")
-    run.summary.loc[nothing, ["mean", "low", "high"]] = float("nan")
+    summary = run.summary.copy()
+    summary.loc[nothing, ["mean", "low", "high"]] = float("nan")
+    run = dataclasses.replace(run, localizers=cards, summary=summary)
     pairs = beside(compare([run]), "casia1")
     assert one(pairs, published=0.745)["why_not"] == ["measured here with the user's own weights"]
     assert one(pairs, published=0.737)["why_not"] == ["no value here"]
@@ -98,8 +107,8 @@ def test_what_was_not_measured_is_kept_apart(comparison):
 
 
 def test_two_runs_each_stand_beside_the_same_number():
-    first, second = beside_published(), beside_published()
-    second.label = "again"
+    first = beside_published()
+    second = dataclasses.replace(first, label="again")
     pairs = [pair for pair in beside(compare([first, second]), "casia1") if pair["published"] == 0.745]
     assert [pair["run"] for pair in pairs] == ["default run", "again"]
     assert len(elsewhere(compare([first, second]), "casia1")) == 3
@@ -117,11 +126,10 @@ def test_page_lays_published_beside_measured(run, page):
     section, rows = rows_of(page, 0)
     row = measured(run, "mpc-catnet", "f1")
     low, high, mean = (score(row[name]) for name in ("low", "high", "mean"))
-    sign = "+" if row["mean"] >= 0.745 else ""
     within = "within" if row["low"] <= 0.745 <= row["high"] else "outside"
     assert rows[1] == [
-        *("mpc-catnet", "identity", "Pixel F1 native v1", f"{mean} [{low}, {high}] n 20", ".745"),
-        *(f"{sign}{score(row['mean'] - 0.745)} {within} the interval", "MPC released weights [1]", ""),
+        *("mpc-catnet", "unperturbed", "Pixel F1 native v1", f"{mean} [{low}, {high}] n 20", ".745"),
+        *(f"{signed(row['mean'] - 0.745)} {within} the interval", "MPC released weights [1]", ""),
     ]
     assert rows[2] == [".824", "–", "MPC retrained weights [2]", "other weights, trained on: <NIST> & CASIA"]
     assert "2 of 6 are comparable" in section and "Nothing is published of ela" in section
@@ -140,7 +148,8 @@ def test_page_says_that_a_folder_is_one(page):
 def test_sets_without_published_numbers_have_no_such_table(tmp_path):
     comparison = compare([make_run(models=("mpc",), sets={"builtin": (2, 0)}, specs=["identity"])])
     assert known_sets(comparison) == []
-    assert 'class="published"' not in build(comparison, 100_000)
+    (tmp_path / "page").mkdir()
+    assert 'class="published"' not in built(comparison, tmp_path / "page")
     assert not [file for file in tables.write(tmp_path, comparison) if file.stem.startswith("published")]
 
 
@@ -166,7 +175,7 @@ def test_latex_has_a_row_a_published_number_and_a_note_for_every_letter(run, com
     numbers = (
         f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}] & 20 & 0.745 & [1] & ${row['mean'] - 0.745:+.3f}$"
     )
-    assert rf"mpc-catnet & identity & Pixel F1 (native) & {numbers} &  \\" in text
+    assert rf"mpc-catnet & unperturbed & Pixel F1 (native) & {numbers} &  \\" in text
     lines = [line for line in text.splitlines() if line.endswith(r" \\")]
     assert len(lines) == 1 + len(pairs) and {line.count(" & ") for line in lines} == {8}
     assert "(a) other weights, trained on: \\textless{}NIST\\textgreater{} \\& CASIA." in text
@@ -176,7 +185,8 @@ def test_latex_has_a_row_a_published_number_and_a_note_for_every_letter(run, com
 
 def test_long_latex_tables_are_spread_over_pages(run):
     run = make_run(models=("mpc-catnet",), sets={"casia1": (3, 0)}, specs=["identity"])
-    run.published = [published_number(value=i / 100, source=f"Paper {i}") for i in range(90)]
+    numbers = tuple(published_number(value=i / 100, source=f"Paper {i}") for i in range(90))
+    run = dataclasses.replace(run, published=numbers)
     comparison = compare([run])
     text = tables.latex_published(comparison, "casia1", beside(comparison, "casia1"))
     assert text.count(r"\begin{table*}") == text.count(r"\end{table*}") == text.count(r"\end{tabular}") == 3
