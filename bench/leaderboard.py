@@ -250,8 +250,10 @@ def _placed(measured: _Measured, field: Field, trained: Collection[str]) -> list
 def _ranks(
     measured: _Measured, kind: int, placed: list[str], sign: int, names: tuple[str, ...]
 ) -> tuple[np.ndarray, list[tuple[str, ...]]]:
-    """Rank of each model among the ranked ones by one kind of mean, NaN for the others and where no test can be; and
-    the names that each cannot be told from."""
+    """Rank of each model among the ranked ones by one kind of mean, and the names that each cannot be told from.
+
+    NaN for the others and where no test can be made.
+    """
     models = len(placed)
     scored = [i for i, place in enumerate(placed) if place == "ranked" and np.isfinite(measured.means[i, kind])]
     ranks = np.full(models, np.nan)

@@ -52,8 +52,11 @@ def contaminated(about: dict) -> set[tuple[str, str]]:
 
 
 def named_runs(texts: Sequence[str]) -> dict[str, Path]:
-    """Labels of run folders, each RUN or NAME=RUN: the given name, else the shortest end of the path that tells them
-    apart. Raises UsageError for a name or folder that is given twice."""
+    """Labels of run folders, each RUN or NAME=RUN.
+
+    A label is the given name, else the shortest end of the path that tells the folders apart. Raises UsageError for a
+    name or folder that is given twice.
+    """
     given: list[tuple[str, Path]] = []
     for text in texts:
         name, separator, path = text.partition("=")
@@ -208,8 +211,10 @@ class _Folder:
 
 
 def place_of(runs: dict[str, Path]) -> Path:
-    """Where a report goes: into the folder of its run; that of several runs beside the first, so that it never takes
-    the place of a run's own."""
+    """Where a report goes: into the folder of its run.
+
+    That of several runs lies beside the first, so that it never takes the place of a run's own.
+    """
     if len(runs) == 1:
         return next(iter(runs.values())) / "report"
     name = "-".join(re.sub(r"[^A-Za-z0-9._-]+", "_", label) for label in runs)

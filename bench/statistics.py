@@ -71,8 +71,9 @@ def bootstrap_means(
 def resampled_means(
     values: np.ndarray, *, clusters: np.ndarray | None = None, resamples: int = 2000, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Means (m,) of the columns of values (n, m), their resampled means (resamples, m) and how many clusters (m,) each
-    column has. One matrix product makes the resamples of all columns that have values at the same rows.
+    """Means (m,) of the columns of values (n, m), their resampled means (resamples, m) and numbers of clusters (m,).
+
+    One matrix product makes the resamples of all columns that have values at the same rows.
 
     A column with fewer than two clusters has NaN resamples: nothing can be said from it.
     """

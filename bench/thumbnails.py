@@ -29,8 +29,10 @@ def mask(forged: np.ndarray) -> bytes:
 
 
 def score(values: np.ndarray, kind: str) -> bytes:
-    """Grey WebP of a reduced score map: probabilities as they are, other kinds from 1st to 99th percentile; a constant
-    map is black."""
+    """Grey WebP of a reduced score map: probabilities as they are, other kinds from 1st to 99th percentile.
+
+    A constant map is black.
+    """
     small = _reduced(values)
     if kind == "probability":
         low, high = 0.0, 1.0

@@ -156,8 +156,8 @@ class RunView:
         status ("ok", "failed", "not_applicable"), reason, seconds, peak_mb, psnr, ssim, bytes, kind; may have
         image_score (the localizer's own) and seen (text: the whole image, or in which tiles), empty where unknown.
     picture: (what, key) -> encoded WebP, PNG or JPEG, or None. what is "photo" (key (test_set, image, spec)), "truth"
-        (key (test_set, image)), "score", "prediction", or where the localizer has such "confidence" or "sources" (key of
-        a cell).
+        (key (test_set, image)), "score", "prediction", or where the localizer has such "confidence" or "sources" (key
+        of a cell).
     published: mappings, one per published number on one of the test sets: test_set, model ("" where no localizer of
         the suite is that method), method, weights, train_set, printed_set, spec, metric and protocol (what it is laid
         beside; spec or metric "" where there is no such), perturbation, printed_metric, value, rule, scoring, images
