@@ -37,6 +37,7 @@ import numpy as np
 SUITE = ("bench", "models")
 # They decide which class is built and what is said of it, not what it computes.
 REGISTRIES = frozenset(f"models{name}" for name in ("", ".registry", ".card", ".building", ".localizer", ".index"))
+SITE_FOLDERS = frozenset({"site-packages", "dist-packages"})
 REGISTERING = frozenset({"register", "step"})  # decorators whose arguments are names and texts
 # Attributes of the suite's own localizers that decide where something runs, not what comes out.
 UNKEYED = frozenset({"_device", "_budget", "device", "trained_on", "_lock"})
@@ -366,9 +367,12 @@ def _source(module: str) -> Path | None:
     path = Path(origin)
     if path.suffix == ".pyc":
         return None
-    if _top(module) not in SUITE and any(path.resolve().is_relative_to(folder) for folder in _installed()):
-        return None
-    return path
+    return path if _top(module) in SUITE or not _is_installed(path.resolve()) else None
+
+
+def _is_installed(path: Path) -> bool:
+    """Whether a file belongs to the standard library or a distribution: of this environment, its base, or the user's."""
+    return bool(SITE_FOLDERS & set(path.parts)) or any(path.is_relative_to(folder) for folder in _installed())
 
 
 # ---------------------------------------------------------------------------------------------- localizers

@@ -55,13 +55,14 @@ def machine() -> dict[str, object]:
 
 
 def revision() -> str:
-    """Git revision of the suite's working tree, with "+changes" when it differs from it; "" outside git."""
+    """Git revision of the suite's working tree, with "+changes" when it differs from it; "" where it is not in git."""
     root = Path(__file__).parents[1]
 
     def git(*words: str) -> str:
         return subprocess.run(["git", "-C", root, *words], capture_output=True, text=True, check=True).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", __file__)  # an installed suite may lie inside a repository of the user's
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
         return ""

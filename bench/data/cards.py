@@ -94,7 +94,8 @@ import regex
 from bench.data.masks import COLOURS, MEANINGS, MaskRule
 from bench.usage import suggest
 
-FOLDER = Path(__file__).resolve().parents[2] / "datasets"
+_INSTALLED = Path(__file__).resolve().parents[1] / "datasets"  # where the wheel puts the repository's folder
+FOLDER = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parents[1] / "datasets"
 ROLES = ("test", "train", "both")
 RELEASES = ("official", "copy", "extraction")
 MATCH_SECONDS = 1.0  # for one path; a pattern that needs longer backtracks for ever on some names
