@@ -371,7 +371,7 @@ def _source(module: str) -> Path | None:
 
 
 def _is_installed(path: Path) -> bool:
-    """Whether a file belongs to the standard library or a distribution: of this environment, its base, or the user's."""
+    """Whether a file is the standard library's or a distribution's: of this environment, its base, or the user's."""
     return bool(SITE_FOLDERS & set(path.parts)) or any(path.is_relative_to(folder) for folder in _installed())
 
 

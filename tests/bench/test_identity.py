@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.identity import IdentityError, identify, unrepeatable
+from bench.identity import IdentityError, code_digest, identify, unrepeatable
 from models import Localizer
 
 ROOT = Path(__file__).parents[2]
@@ -214,3 +214,16 @@ def test_a_users_modules_are_followed_wherever_they_are_imported(tmp_path, place
     path = tmp_path / place
     path.write_text(path.read_text().replace("return x", "return -x").replace("return helper", "return -helper"))
     assert digest() != before
+
+
+def test_distributions_of_another_site_folder_are_installed_ones(tmp_path, monkeypatch):
+    """An environment that sees its base's packages (--system-site-packages, ~/.local) does not follow their source."""
+    site = tmp_path / "lib/python3/site-packages"
+    site.mkdir(parents=True)
+    (site / "far_away.py").write_text("from ..nowhere import x")
+    (tmp_path / "near_user.py").write_text("import far_away\nclass Method: ...")
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.syspath_prepend(tmp_path)
+    code = code_digest("near_user:Method")
+    assert not any(name.startswith("far_away") for name in code.definitions)
+    assert "far_away" in code.distributions
