@@ -17,9 +17,6 @@ MAY_IMPORT = {
     "bench.commands": {"models", "bench", "bench.training", "bench.commands", "reports"},
 }
 TRAINING_COMMANDS = {"bench.commands.train", "bench.commands.study"}
-# Known faults, (importing file, imported file): who mends them. Whoever does deletes the row; the tests insist.
-CLIMBING: dict[tuple[str, str], str] = {}
-CIRCULAR: dict[tuple[str, str], str] = {}
 Graph = Mapping[str, set[str]]
 
 
@@ -93,39 +90,24 @@ def of_packages(graph: Graph, files: Mapping[str, Path]) -> dict[str, set[str]]:
     return found
 
 
-def without(graph: Graph, edges: Mapping[tuple[str, str], str]) -> dict[str, set[str]]:
-    return {name: {other for other in graph[name] if (name, other) not in edges} for name in graph}
-
-
 def arrows(edges: set[tuple[str, str]]) -> str:
     return "\n".join(f"{a} -> {b}" for a, b in sorted(edges))
 
 
 def test_no_import_climbs():
-    _, graph = import_graph(ROOT)
-    found = climbing(graph)
-    assert not found - set(CLIMBING), f"imports against the layers:\n{arrows(found - set(CLIMBING))}"
-    assert not set(CLIMBING) - found, f"mended; delete from CLIMBING:\n{arrows(set(CLIMBING) - found)}"
+    found = climbing(import_graph(ROOT)[1])
+    assert not found, f"imports against the layers:\n{arrows(found)}"
 
 
 def test_no_circle_of_files():
-    _, graph = import_graph(ROOT)
-    found = circular(without(graph, CIRCULAR))
+    found = circular(import_graph(ROOT)[1])
     assert not found, f"files import each other:\n{arrows(found)}"
 
 
 def test_no_circle_of_packages():
     files, graph = import_graph(ROOT)
-    found = circular(of_packages(without(graph, CIRCULAR), files))
+    found = circular(of_packages(graph, files))
     assert not found, f"folders import each other:\n{arrows(found)}"
-
-
-def test_known_circles_are_still_there():
-    files, graph = import_graph(ROOT)
-    whole, folders = circular(graph), circular(of_packages(graph, files))
-    mended = {(a, b) for a, b in CIRCULAR if b not in graph.get(a, ()) or not (
-        (a, b) in whole or (package(a, files), package(b, files)) in folders)}  # fmt: skip
-    assert not mended, f"mended; delete from CIRCULAR:\n{arrows(mended)}"
 
 
 def test_judging_does_not_load_the_training():
