@@ -56,6 +56,7 @@ class PlannedModel:
         name: as tables call it. request, weights, settings: what `models.build` takes.
         identity: digest of what its results depend on. parts: what that consists of.
         environment: versions of what it imports; not part of the identity.
+        weights_digest: SHA-256 of its weights (hex), "" where it has none; part of the identity already.
         network: whether it holds weights, so that a worker keeps one at a time.
         trained_on: the data sets that it was trained on.
         seconds: what it takes per image, as far as known; the slowest is started first.
@@ -70,6 +71,7 @@ class PlannedModel:
     settings: tuple[tuple[str, object], ...] = ()
     parts: Mapping[str, str] = field(default_factory=dict, compare=False, hash=False)
     environment: Mapping[str, str] = field(default_factory=dict, compare=False, hash=False)
+    weights_digest: str = ""
 
 
 @dataclass(frozen=True)

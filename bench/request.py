@@ -119,7 +119,7 @@ def _planned(each: Requested, built: models.Localizer, device: torch.device, fre
     environment = {**found.environment, "device": device.type}
     return plan.PlannedModel(
         each.label, each.name, found.digest, each.weights, built.is_network(), seen, each.settings, found.parts,
-        environment,
+        environment, built.weights_digest or "",
     )  # fmt: skip
 
 
@@ -144,7 +144,7 @@ def model_record(each: Requested, planned: Sequence[plan.PlannedModel], unusable
         "trained_on": list(ready.trained_on if ready else card.trained_on),
         "settings": dict(each.settings),
         "status": refused.status if refused else "run", "reason": refused.reason if refused else "",
-        "identity": ready.identity if ready else "",
+        "identity": ready.identity if ready else "", "weights_digest": ready.weights_digest if ready else "",
         "own_weights": ready is not None and ready.weights is not None,
     }  # fmt: skip
 
