@@ -201,6 +201,7 @@ def test_another_projects_package_of_our_name_is_told_in_one_line(tmp_path, cont
         assert "hides the suite's own package" in line and "forgery-bench" in line and "exec:" in line
 
 
+@pytest.mark.slow
 def test_beside_another_projects_models_the_command_runs_a_class_of_the_working_folder(tmp_path, photo_folder):
     folder = tmp_path / "research"
     (folder / "models").mkdir(parents=True)
@@ -245,4 +246,8 @@ def test_damaged_run_files_are_named(tmp_path, capsys):
     (tmp_path / "run.json").write_text("{")
     (tmp_path / "evidence.sqlite").write_bytes(b"this is no database" * 100)
     assert main(["report", str(tmp_path)]) == 2
-    assert "evidence.sqlite" in capsys.readouterr().err
+    assert "run.json is damaged" in capsys.readouterr().err
+    (tmp_path / "run.json").unlink()
+    assert main(["report", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(tmp_path) in line
