@@ -1,0 +1,95 @@
+"""Engines: the same bytes from all of them; clusters that lose workers, gain workers, or answer nobody."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.engines import EngineError, Slot, _require, worker_state
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def command(photo_folder, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
+
+    def words(out, backend, models="toy_localizers:Redness", perturbations="noise:4;jpeg:70"):
+        data = f"folder:{photo_folder / 'images'},{photo_folder / 'masks'}"
+        start = [sys.executable, "-m", "bench", "run", "--models", models, "--data", data, "--workers", "2", "--json"]
+        return [*start, "--backend", backend, "--perturbations", perturbations, "--out", str(photo_folder / out)]
+
+    return words
+
+
+def table(folder, out):
+    return (folder / out / "results.csv").read_bytes()
+
+
+@pytest.mark.parametrize("backend", ["threading", "dask", "ray"])
+def test_every_engine_gives_the_bytes_of_loky(photo_folder, command, backend):
+    pytest.importorskip({"dask": "distributed"}.get(backend, backend))
+    subprocess.run(command("loky", "loky"), check=True, capture_output=True)
+    subprocess.run(command(backend, backend), check=True, capture_output=True)
+    assert table(photo_folder, backend) == table(photo_folder, "loky")
+
+
+def test_a_cluster_that_loses_and_gains_workers_loses_nothing(photo_folder, command, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    work = {"models": "toy_localizers:Slow", "perturbations": "noise:1,2,3,4,5,6"}
+    subprocess.run(command("loky", "loky", **work), check=True, capture_output=True)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster.scheduler_address)
+        running = subprocess.Popen(command("dask", "dask", **work), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        time.sleep(6)
+        os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)  # the nanny of a worker
+        cluster.scale(3)
+        out, _ = running.communicate(timeout=300)
+    assert json.loads(out)["cells"]["ok"] == 28
+    assert table(photo_folder, "dask") == table(photo_folder, "loky")
+
+
+@pytest.mark.parametrize("backend", ["dask", "ray"])
+def test_a_killed_parent_is_resumed(photo_folder, command, backend):
+    pytest.importorskip({"dask": "distributed"}.get(backend, backend))
+    work = {"models": "toy_localizers:Slow", "perturbations": "noise:1,2,3,4,5,6"}
+    running = subprocess.Popen(
+        command("run", backend, **work), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    time.sleep(8)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    done = subprocess.run(command("run", backend, **work), capture_output=True, check=True)
+    cells = json.loads(done.stdout)["cells"]
+    assert cells["ok"] == cells["asked"] == cells["reused"] + cells["computed"] == 28
+
+
+@pytest.mark.parametrize(("backend", "variable"), [("dask", "DASK_SCHEDULER_ADDRESS"), ("ray", "RAY_ADDRESS")])
+def test_an_address_where_nobody_answers_is_named(command, monkeypatch, backend, variable):
+    pytest.importorskip({"dask": "distributed"}.get(backend, backend))
+    monkeypatch.setenv(variable, "127.0.0.1:1" if backend == "ray" else "tcp://127.0.0.1:1")
+    done = subprocess.run(command("out", backend), capture_output=True, text=True)
+    last = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert done.returncode == 2 and len(last) == 1 and f"{variable}=" in last[0]
+
+
+def test_workers_that_are_of_no_use_are_refused_before_anything_is_measured():
+    good = worker_state([__file__])
+    assert good["missing"] == ""
+    _require({"a": good})
+    for name, words in (("suite", "version 0 of suite"), ("torch", "version 0 of torch")):
+        with pytest.raises(EngineError, match=words):
+            _require({"a": good, "b": {**good, name: "0"}})
+    with pytest.raises(EngineError, match="does not find"):
+        _require({"a": worker_state(["nowhere.png"])})
+
+
+def test_slots_are_held_one_each(tmp_path):
+    held = [Slot(tmp_path, 3) for _ in range(3)]
+    assert sorted(slot.number for slot in held) == [0, 1, 2]
