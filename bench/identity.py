@@ -40,7 +40,7 @@ REGISTRIES = frozenset(f"models{name}" for name in ("", ".registry", ".card", ".
 SITE_FOLDERS = frozenset({"site-packages", "dist-packages"})
 REGISTERING = frozenset({"register", "step"})  # decorators whose arguments are names and texts
 # Attributes of the suite's own localizers that decide where something runs, not what comes out.
-UNKEYED = frozenset({"_device", "_budget", "device", "trained_on", "_lock"})
+UNKEYED = frozenset({"device", "memory_gb", "_device", "_available", "trained_on", "_lock"})
 WRITTEN_IN_PYTHON = 1 << 9  # Py_TPFLAGS_HEAPTYPE: of a class in C, attributes are not all that it holds
 ALWAYS = ("numpy", "opencv-python", "pillow")  # they decode, perturb and count for every localizer
 

@@ -59,7 +59,7 @@ class PlannedModel:
         weights_digest: SHA-256 of its weights (hex), "" where it has none; part of the identity already.
         network: whether it holds weights, so that a worker keeps one at a time.
         trained_on: the data sets that it was trained on.
-        seconds: what it takes per image, as far as known; the slowest is started first.
+        parameters: of the network, where known.
     """
 
     name: str
@@ -72,6 +72,7 @@ class PlannedModel:
     parts: Mapping[str, str] = field(default_factory=dict, compare=False, hash=False)
     environment: Mapping[str, str] = field(default_factory=dict, compare=False, hash=False)
     weights_digest: str = ""
+    parameters: int | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,8 @@ class Job:
     seed: int
     device: torch.device
     planner: int
+    worker_devices: tuple[torch.device, ...] = ()
+    memory_gb: float | None = None
 
     def levels(self) -> Iterator[tuple[Perturbation, tuple[Todo, ...]]]:
         """The cells by perturbation, so that each is applied once."""
@@ -133,7 +136,10 @@ class Job:
 class Plan:
     """The grid of one request. Nothing is held per cell, so that memory does not grow with it.
 
-    limit: how many images of each test set were asked for, None for all; it is part of what a run folder holds.
+    Attributes:
+        limit: how many images of each test set were asked for, None for all; it is part of what a run folder holds.
+        worker_devices: on GPUs the device of each worker process; empty where all take `device`.
+        memory_gb: what a network may take for one photo.
     """
 
     models: Sequence[PlannedModel]
@@ -143,6 +149,8 @@ class Plan:
     device: torch.device
     protocols: tuple[str, ...] = ("native",)
     limit: int | None = None
+    worker_devices: tuple[torch.device, ...] = ()
+    memory_gb: float | None = None
 
     @cached_property
     def groups(self) -> list[tuple[int, ...]]:
@@ -235,6 +243,8 @@ class Plan:
             self.seed,
             self.device,
             os.getpid(),
+            self.worker_devices,
+            self.memory_gb,
         )
 
 

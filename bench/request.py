@@ -85,6 +85,14 @@ def requested_models(names: str | Sequence[str], weights: Iterable[str] = ()) ->
     return wanted
 
 
+def in_precision(each: Requested, precision: str) -> Requested:
+    """The same with its network computing in this precision, where it is a network that has a choice."""
+    with contextlib.suppress(models.LocalizerError):
+        if precision != "float32" and each.kind.takes("precision") and "precision" not in dict(each.settings):
+            return replace(each, settings=(*each.settings, ("precision", precision)))
+    return each
+
+
 def plan_models(
     wanted: Sequence[Requested], device: torch.device, fresh: bool = False
 ) -> tuple[list[plan.PlannedModel], dict[str, Unusable]]:
@@ -119,7 +127,7 @@ def _planned(each: Requested, built: models.Localizer, device: torch.device, fre
     environment = {**found.environment, "device": device.type}
     return plan.PlannedModel(
         each.label, each.name, found.digest, each.weights, built.is_network(), seen, each.settings, found.parts,
-        environment, built.weights_digest or "",
+        environment, built.weights_digest or "", built.card.parameters,
     )  # fmt: skip
 
 

@@ -22,9 +22,11 @@ from bench.perturb import describe
 from bench.results import is_whole, write_results
 from bench.runner import Tally, run_plan
 from bench.store import Store
-from models.memory import shared_among
+from models.device import assign_workers
+from models.memory import available, share_gb
 
 DEFAULT_OUT = Path("runs/default")
+WORKER_ON_A_CARD = 3e9  # bytes: the CUDA context and the tensors of a pass
 IN_PROCESS_BELOW = 64  # cells: starting worker processes would take longer than measuring these
 log = logging.getLogger(__name__)
 
@@ -71,26 +73,25 @@ def carry_out(
         missing = store.everything() if fresh else store.missing(accept)
         if explain:
             log.warning(store.explain(missing))
-        workers = workers or _workers(grid, len(missing))
-        with _shared_memory(grid, workers) as memory_gb:
-            about = {
-                "format": 2,
-                "suite": __version__,
-                "request": {
-                    **request, "seed": grid.seed, "device": str(grid.device), "backend": backend, "workers": workers,
-                    "memory_gb": memory_gb,
-                },
-                "started": started,
-                "revision": provenance.revision(),
-                "versions": provenance.versions(),
-                "machine": provenance.machine(),
-                **_held(store, grid, records, {} if only else before),
-                "metrics": [_metric_record(m) for m in METRICS.values()],
-                "protocols": [protocol_record(name) for name in grid.protocols],
-            }  # fmt: skip
-            measured = before.get("seconds") if isinstance(before.get("seconds"), dict) else None
-            _write_json(out / "run.json", {**about, "finished": None, "seconds": measured})
-            tally = _measure(grid, store, missing, workers, backend)
+        grid, workers = _placed(grid, workers, len(missing))
+        about = {
+            "format": 2,
+            "suite": __version__,
+            "request": {
+                **request, "seed": grid.seed, "device": str(grid.device), "backend": backend, "workers": workers,
+                "memory_gb": grid.memory_gb,
+            },
+            "started": started,
+            "revision": provenance.revision(),
+            "versions": provenance.versions(),
+            "machine": provenance.machine(),
+            **_held(store, grid, records, {} if only else before),
+            "metrics": [_metric_record(m) for m in METRICS.values()],
+            "protocols": [protocol_record(name) for name in grid.protocols],
+        }  # fmt: skip
+        measured = before.get("seconds") if isinstance(before.get("seconds"), dict) else None
+        _write_json(out / "run.json", {**about, "finished": None, "seconds": measured})
+        tally = _measure(grid, store, missing, workers, backend)
         while damaged := store.drop_damaged() if _to_be_written(out, before, len(missing)) else 0:
             log.warning("%d stored cells were damaged and are measured again", damaged)
             missing = store.missing(accept)
@@ -131,11 +132,10 @@ def _held(store: Store, grid: plan.Plan, records: list[dict], before: Mapping) -
     """Records of all localizers and test sets that the folder holds, those of earlier requests among them."""
     models, sets = {g[0] for g in store.groups()}, {g[1] for g in store.groups()}
     sets_now = [_test_set_record(t) for t in grid.test_sets]
-    specs = [perturbation.spec for perturbation in grid.perturbations]
     return {
         "models": _merged(before.get("models", ()), records, models),
         "test_sets": _merged(before.get("test_sets", ()), sets_now, sets),
-        "perturbations": _families(specs + list(before.get("request", {}).get("specs", ()))),
+        "perturbations": _families(store.specs()),
     }
 
 
@@ -150,17 +150,20 @@ def _families(specs: Collection[str]) -> list[dict]:
     return [record for record in describe() if record["type"] == "perturbation" and record["name"] in used]
 
 
-def _workers(grid: plan.Plan, missing: int) -> int:
-    if grid.device.type == "cuda" or missing < IN_PROCESS_BELOW:
-        return 1
-    return os.cpu_count() or 1
-
-
-def _shared_memory(grid: plan.Plan, workers: int):
-    """While it is open, networks plan with a worker's share of the memory, whose GB it yields (None: no network)."""
-    if not any(planned.network for planned in grid.models):
-        return contextlib.nullcontext()
-    return shared_among(workers, grid.device)
+def _placed(grid: plan.Plan, workers: int | None, missing: int) -> tuple[plan.Plan, int]:
+    """The plan with the devices and the memory of its workers, and how many workers there are."""
+    networks = [model for model in grid.models if model.network]
+    cores = os.cpu_count() or 1
+    if grid.device.type == "cuda" and networks:
+        cards = grid.worker_devices or (grid.device,)
+        needed = WORKER_ON_A_CARD + 4 * max(model.parameters or 0 for model in networks)
+        placed = assign_workers(cards, workers or cores, needed, [available(card) for card in cards])
+        placed = placed if workers is None else [cards[i % len(cards)] for i in range(workers)]
+        share = share_gb(-(-len(placed) // len(cards)), cards[0])
+        return dataclasses.replace(grid, worker_devices=tuple(placed), memory_gb=share), len(placed)
+    workers = workers or (1 if missing < IN_PROCESS_BELOW else cores)
+    share = share_gb(workers, grid.device) if networks else None
+    return dataclasses.replace(grid, worker_devices=(), memory_gb=share), workers
 
 
 def _measure(grid: plan.Plan, store: Store, missing: np.ndarray, workers: int, backend: str) -> Tally:

@@ -12,6 +12,7 @@ import contextlib
 import os
 import re
 import sys
+import tempfile
 import threading
 import time
 from collections import defaultdict
@@ -24,7 +25,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 import models
 from bench import thumbnails
-from bench.engines import outcomes
+from bench.engines import Slot, outcomes
 from bench.evidence import Evidence
 from bench.identity import file_digest, identify
 from bench.metrics import image_metrics
@@ -205,7 +206,8 @@ def measure(job: Job) -> Outcome:
     _limit_threads()
     if os.getpid() != job.planner:
         _become_worker(job.planner)
-    built = {planned.name: _built(planned, job.device) for planned in job.models}
+    device = _own_device(job)
+    built = {planned.name: _built(planned, device, job.memory_gb) for planned in job.models}
     return _Measuring(job, built).outcome()
 
 
@@ -348,7 +350,20 @@ _cache: dict[tuple, models.Localizer | BaseException] = {}
 _cache_lock = threading.Lock()
 
 
-def _built(planned: PlannedModel, device) -> models.Localizer | BaseException:
+def _own_device(job: Job):
+    """The device of this process: workers of a machine take turns over its GPUs, each keeps its own."""
+    global _slot
+    if not job.worker_devices or os.getpid() == job.planner:
+        return job.device
+    if _slot is None:
+        _slot = Slot(Path(tempfile.gettempdir(), f"forgery-bench-{job.planner}"), len(job.worker_devices))
+    return job.worker_devices[_slot.number % len(job.worker_devices)]
+
+
+_slot: Slot | None = None
+
+
+def _built(planned: PlannedModel, device, memory_gb: float | None) -> models.Localizer | BaseException:
     """The localizer, built once per worker, or the error that building it gave; of networks only the latest is kept.
 
     An error too where what this process loaded is not what the plan was made with.
@@ -360,7 +375,7 @@ def _built(planned: PlannedModel, device) -> models.Localizer | BaseException:
                 for other in [k for k, built in _cache.items() if hasattr(built, "is_network") and built.is_network()]:
                     del _cache[other]
             try:
-                _cache[place] = _same(planned, device)
+                _cache[place] = _same(planned, device, memory_gb)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
@@ -368,8 +383,10 @@ def _built(planned: PlannedModel, device) -> models.Localizer | BaseException:
         return _cache[place]
 
 
-def _same(planned: PlannedModel, device) -> models.Localizer:
-    built = models.build(planned.request, weights=planned.weights, device=device, **dict(planned.settings))
+def _same(planned: PlannedModel, device, memory_gb: float | None) -> models.Localizer:
+    built = models.build(
+        planned.request, weights=planned.weights, device=device, memory_gb=memory_gb, **dict(planned.settings)
+    )
     if planned.parts:
         found = identify(built, planned.weights)
         if found.digest != planned.identity:

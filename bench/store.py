@@ -560,6 +560,10 @@ class Store:
         query = f"select model.name, image.test_set from {_ASKED} group by 1, 2 order by min(image.id), min(model.id)"
         return list(self.connection.execute(query))
 
+    def specs(self) -> list[str]:
+        """The perturbations of all cells."""
+        return [spec for (spec,) in self.connection.execute("select spec from level order by id")]
+
     def kept(self) -> list[str]:
         """Names of the statistics that the last request wanted."""
         return [name for (name,) in self.connection.execute("select name from wanted order by name")]

@@ -131,24 +131,6 @@ def share_gb(workers: int, device: torch.device) -> float:
     return budget(device) / GB if VARIABLE in os.environ else round(budget(device) / workers / GB, 2)
 
 
-@contextlib.contextmanager
-def shared_among(workers: int, device: torch.device) -> Iterator[float]:
-    """Puts the share of workers that are started inside into $BENCH_MEMORY_GB; yields its GB.
-
-    For the runner, until it passes `share_gb` on itself.
-
-    A number in $BENCH_MEMORY_GB is what each worker may take: it stays.
-    """
-    if VARIABLE in os.environ:
-        yield budget(device) / GB
-        return
-    os.environ[VARIABLE] = f"{budget(device) / workers / GB:.2f}"
-    try:
-        yield float(os.environ[VARIABLE])
-    finally:
-        del os.environ[VARIABLE]
-
-
 def _free_in_system() -> float:
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()

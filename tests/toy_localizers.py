@@ -81,8 +81,9 @@ class Deadly(Redness):
 class Talkative(Redness):
     """A network, as far as the harness can tell, that says more than its map; its memory is what it may plan with."""
 
-    def __init__(self, device: str = "cpu"):
+    def __init__(self, device: str = "cpu", memory_gb: float | None = None):
         super().__init__()
+        self.memory_gb = memory_gb
 
     def localize(self, image):
         score = super().localize(image)
@@ -92,7 +93,7 @@ class Talkative(Redness):
             "sources": forged,
             "noiseprint": score.values,
             "seen": "tiles 32x32, overlap 0",
-            "budget_gb": float(os.environ["BENCH_MEMORY_GB"]),
+            "budget_gb": self.memory_gb,
         }
         return ScoreMap(score.values, "probability", image_score=float(forged.mean()), extras=extras)
 

@@ -22,10 +22,10 @@ from bench.engines import BACKENDS
 from bench.export import stated_request
 from bench.metrics import find_all
 from bench.perturb import parse
-from bench.request import model_record, plan_models, requested_models, without_paths
+from bench.request import in_precision, model_record, plan_models, requested_models, without_paths
 from bench.run import DEFAULT_OUT, carry_out, closing_lines, limited, profile_lines
 from bench.usage import UsageError, path, positive_int, stdout_to_stderr
-from models.device import compute_device
+from models.device import PRECISIONS, parse_devices
 
 DEFAULTS = {"data": "builtin", "perturbations": "standard", "protocols": "native", "seed": 0}
 __all__ = ["add_arguments", "main", "read_config"]
@@ -46,9 +46,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights", action="append", default=[], metavar="MODEL=FILE", help="checkpoint of a localizer"
     )
     parser.add_argument("--out", type=path, default=DEFAULT_OUT, help=f"run folder (default {DEFAULT_OUT})")
-    parser.add_argument("--workers", type=positive_int, help="worker processes (default: cores; 1 with --device cuda)")
+    parser.add_argument(
+        "--workers", type=positive_int, help="worker processes (default: cores, or what the cards have memory for)"
+    )
     parser.add_argument("--backend", choices=BACKENDS, default="loky", help="joblib engine (default loky)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N, for networks (default cpu)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda (all cards) or cuda:0,1, for networks (default cpu)")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="float32", help="in which networks compute (default float32)"
+    )
     parser.add_argument("--limit", type=positive_int, help="at most this many images of each test set, evenly spread")
     parser.add_argument("--seed", type=int, help="seed of random perturbations (default 0)")
     parser.add_argument("--config", type=path, metavar="FILE", help="a TOML file of these options, sets and grids")
@@ -79,8 +84,9 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _carried_out(args: argparse.Namespace) -> tuple[dict, list[str]]:
-    device = compute_device(args.device)
-    wanted = requested_models(args.models, args.weights)
+    devices = parse_devices(args.device)
+    device = devices[0]
+    wanted = [in_precision(each, args.precision) for each in requested_models(args.models, args.weights)]
     # What is not said is what the export was of whose maps are to be scored, else the default.
     exported = stated_request(Path(each.name.partition(":")[2]) for each in wanted if each.name.startswith("maps:"))
     for name, value in {**DEFAULTS, **exported}.items():
@@ -102,7 +108,9 @@ def _carried_out(args: argparse.Namespace) -> tuple[dict, list[str]]:
     }
     records = [model_record(each, planned, unusable) for each in wanted]
     protocols = tuple(protocol.name for protocol in find_all(args.protocols))
-    cells = plan.Plan(planned, test_sets, perturbations, args.seed, device, protocols, args.limit)
+    cells = plan.Plan(
+        planned, test_sets, perturbations, args.seed, device, protocols, args.limit, worker_devices=tuple(devices)
+    )
     return carry_out(
         cells,
         args.out,

@@ -113,6 +113,8 @@ def test_what_a_localizer_says_beside_its_map_is_kept(folder, monkeypatch):
     # both workers may use the same share, which the run records
     assert {evidence.extras["budget_gb"] for evidence in kept.values()} == {about["request"]["memory_gb"]}
     assert about["request"]["memory_gb"] > 0 and "BENCH_MEMORY_GB" not in os.environ
+    assert run(folder, "toy_localizers:Talkative", "--workers", "1") == 0  # what it may use is no part of its results
+    assert json.loads((folder / "run" / "run.json").read_text())["cells"]["computed"] == 0
     sources, confidence = (np.asarray(Image.open(io.BytesIO(data))) for data in small)
     np.testing.assert_array_equal(sources == 255, forged)
     assert np.abs(confidence[forged] / 255 - (1 - 230 / 510)).max() < 0.1  # JPEG
@@ -291,3 +293,28 @@ def test_cluster_backends_agree_or_say_what_to_install(folder, backend, capsys):
         assert code == 2 and f"forgery-bench[{backend}]" in capsys.readouterr().err
     else:
         assert code == 0 and value(folder, "f1").tolist() == [1.0] * 4
+
+
+def test_workers_are_spread_over_cards_and_each_keeps_its_own(folder, monkeypatch):
+    """Two stand-in cards on the CPU: there is none here."""
+    import dataclasses
+
+    import torch
+
+    from bench import runner
+    from bench.data import open_test_sets
+    from bench.perturb import parse
+    from bench.plan import Place, Plan, PlannedModel
+
+    sets = open_test_sets(f"folder:{folder / 'images'},{folder / 'masks'}")
+    planned = [PlannedModel("t", "toy_localizers:Redness", "00", None, True)]
+    cards = (torch.device("cpu", 0), torch.device("cpu", 1))
+    plan = Plan(planned, sets, parse("clean"), 0, torch.device("cpu"), worker_devices=(*cards, *cards))
+    job = plan.job(Place(0, 0), [])
+    elsewhere = dataclasses.replace(job, planner=job.planner + 1)
+    seen = []
+    for _ in range(4):
+        monkeypatch.setattr(runner, "_slot", None)
+        seen.append((runner._own_device(elsewhere), runner._slot))
+    assert sorted(str(device) for device, _ in seen) == ["cpu:0", "cpu:0", "cpu:1", "cpu:1"]
+    assert runner._own_device(job) == plan.device  # the planner itself
