@@ -22,6 +22,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
+from sklearn.tree import DecisionTreeClassifier
 
 from bench.data import verdicts
 from bench.data.facts import Facts, centre_auc, gather, near_pairs, same
@@ -127,10 +128,10 @@ def _report(test_set: TestSet, found: Sequence[Facts]) -> dict:
 
 
 def facts_auc(table: pd.DataFrame, keys: Sequence[str] = (*NAMED, *MEASURED)) -> tuple[float | None, float | None]:
-    """AUC, and its standard error (Hanley and McNeil 1982), of a random forest that sees these facts of files alone.
+    """AUC, and its standard error (Hanley and McNeil 1982), of a classifier that sees these facts of files alone.
 
-    Every image is judged by a forest that saw no image of the same photo. (None, None) where a class has fewer than
-    six photos.
+    A random forest, of one fact a tree; every image is judged by one that saw no image of the same photo. (None, None)
+    where a class has fewer than six photos.
     """
     if not len(table):
         return None, None
@@ -146,10 +147,13 @@ def facts_auc(table: pd.DataFrame, keys: Sequence[str] = (*NAMED, *MEASURED)) ->
     seen = make_column_transformer(
         (OneHotEncoder(handle_unknown="ignore", max_categories=50), names), remainder="passthrough"
     )
-    forest = RandomForestClassifier(100, min_samples_leaf=3, random_state=0)
+    if len(keys) == 1:
+        classifier = DecisionTreeClassifier(min_samples_leaf=3, random_state=0)
+    else:
+        classifier = RandomForestClassifier(50, min_samples_leaf=3, random_state=0)
     split = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
     scores = cross_val_predict(
-        make_pipeline(seen, forest), x, tampered, groups=source, cv=split, method="predict_proba"
+        make_pipeline(seen, classifier), x, tampered, groups=source, cv=split, method="predict_proba"
     )[:, 1]
     auc = float(roc_auc_score(tampered, scores))
     m, n = int(tampered.sum()), int((~tampered).sum())

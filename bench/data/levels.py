@@ -36,7 +36,7 @@ def suspicious_levels(samples: Sequence[Sample], rule: MaskRule) -> list[str]:
 def classes(pixels: np.ndarray) -> list[str]:
     """The colours or grey levels that cover a good part of a decoded mask, uint8 (H, W, 3); [] where they are soft."""
     share = COMMON * pixels.shape[0] * pixels.shape[1]
-    if (pixels.max(2) > pixels.min(2) + 64).sum() > share:  # in colour
+    if (np.ptp(pixels, axis=2) > 64).sum() > share:  # in colour
         codes = np.bincount(((pixels > 127) @ np.array([4, 2, 1], np.uint8)).ravel(), minlength=8)
         return [name for name, code in COLOURS.items() if codes[code] > share]
     levels = np.bincount(pixels[:, :, 0].ravel(), minlength=256)

@@ -98,24 +98,25 @@ def parse(spec: str) -> list[Item]:
 
     Raises DataError.
     """
-    parts = [part.strip() for part in spec.split(",") if part.strip()]
+    parts = [part for part in spec.split(",") if part.strip()]
     if not parts:
         raise DataError("no test set named; e.g. --data builtin or --data casia1:FOLDER")
-    return _existing(parts) or _plain(parts)
+    return _existing(parts) or _plain([part.strip() for part in parts])
 
 
 def _existing(parts: list[str]) -> list[Item] | None:
     """The items of these parts with all folders on this machine, paths taking in as few commas as possible."""
     if not parts:
         return []
-    if parts[0] == "builtin":
+    first = parts[0].strip()
+    if first == "builtin":
         rest = _existing(parts[1:])
         return None if rest is None else [Item("builtin"), *rest]
-    name, colon, _ = parts[0].partition(":")
+    name, colon, _ = first.partition(":")
     if not colon or (name != "folder" and not _is_card(name)):
         return None
     for used in range(1, len(parts) + 1):
-        text = ",".join(parts[:used])[len(name) + 1 :]
+        text = ",".join(parts[:used]).strip()[len(name) + 1 :]
         if not text:
             continue
         root, subset = _path(text), ""
@@ -127,8 +128,8 @@ def _existing(parts: list[str]) -> list[Item] | None:
         following = parts[used:]
         if name == "folder":
             for more in range(1, len(following) + 1):
-                masks = _path(",".join(following[:more]))
-                if following[0] != "builtin" and masks.is_dir():
+                masks = _path(",".join(following[:more]).strip())
+                if following[0].strip() != "builtin" and masks.is_dir():
                     rest = _existing(following[more:])
                     if rest is not None:
                         return [Item(name, root, masks), *rest]
