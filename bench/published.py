@@ -15,11 +15,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.data.cards import load_all
+from bench.data.cards import Card, load_all
 from bench.metrics import PROTOCOLS
 
 TABLE = Path(__file__).with_name("published.csv")
 SOURCES = Path(__file__).with_name("published_sources.toml")
+SETS = Path(__file__).with_name("published_sets.toml")
 SAME_METHOD = {"mantranet-keras": "mantranet"}  # one set of weights in two frameworks
 METRICS = {"pixel_F1": "f1", "pixel_IoU": "iou", "pixel_AUC": "auc", "image_AUC": "image_auc"}
 RULES = {  # what a column `protocol` says that no protocol of this suite does
@@ -52,6 +53,18 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Tie:
+    """The images behind a number: a card and its subset ("" = the whole set), or no card.
+
+    `reason` says what is not known of them.
+    """
+
+    card: str = ""
+    subset: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class PublishedNumber:
     """One number of a printed table.
 
@@ -78,6 +91,21 @@ class PublishedNumber:
     def made(self) -> Source:
         """How its source scored."""
         return next((s for s in _sources() if self.source.startswith(s.match)), Source(self.source))
+
+    @property
+    def tie(self) -> Tie:
+        """The card and subset of its images, or why there is none."""
+        entry = _printed_sets().get(self.test_set)
+        if entry is None:
+            return Tie(reason=f"no card is known under the name {self.test_set!r}")
+        if self.perturbation.startswith("OSN") and "networks" in entry:
+            network = self.level.lower() if self.perturbation == "OSN" else ""
+            return Tie(entry["networks"], network, "" if network else "processed further after a social network")
+        members = entry.get("members", {})
+        subset = next((name for source, name in members.items() if self.source.startswith(source)), None)
+        unstated = "which images of the set were used is not stated" if subset is None else ""
+        reason = entry.get("reason", unstated)
+        return Tie(entry.get("card", ""), subset or "", reason)
 
     @property
     def images(self) -> int | None:
@@ -135,6 +163,42 @@ def everything() -> tuple[PublishedNumber, ...]:
 
 
 @functools.cache
+def _cards() -> tuple[Card, ...]:
+    return tuple(load_all())
+
+
+@functools.cache
+def _printed_sets() -> dict[str, dict]:
+    with SETS.open("rb") as file:
+        return {name: entry for entry in tomllib.load(file)["set"] for name in entry["printed"]}
+
+
+def _whose_images(tie: Tie, test_set: str) -> list[str]:
+    """What is to be said where the images of a number are not those of the set beside which it stands."""
+    card, _, subset = test_set.partition("@")
+    said = [tie.reason] if tie.reason else []
+    if test_set and tie.card == card and tie.subset != subset and not tie.reason:
+        part = next((s for c in _cards() if c.name == card for s in c.subset if s.name == tie.subset), None)
+        if part is not None and part.unknown:
+            said.append(f"its images are the subset {tie.subset}, whose members are public nowhere")
+        elif not _same_members(card, tie.subset, subset):
+            whole = "the whole set"
+            said.append(f"its images are {(tie.subset and 'the subset ' + tie.subset) or whole}")
+    return said
+
+
+def _same_members(card: str, one: str, other: str) -> bool:
+    """Whether two subsets ("" = the whole set) count the same tampered images, those without a mask left out."""
+    found = next(c for c in _cards() if c.name == card)
+    unusable = sum(problem == "no mask" for problem in set(found.known_defects.values()))
+
+    def count(name: str) -> int | None:
+        return found.find_subset(name).count.get("tampered") if name else found.counts.get("tampered", 0) - unusable
+
+    return count(one) == count(other)
+
+
+@functools.cache
 def _sources() -> tuple[Source, ...]:
     with SOURCES.open("rb") as file:
         return tuple(Source(**entry) for entry in tomllib.load(file)["source"])
@@ -163,7 +227,8 @@ def records(numbers: Iterable[PublishedNumber], test_set: str = "", models: Iter
             "perturbation": f"{number.perturbation} {number.level}".strip(), "metric": metric,
             "printed_metric": number.metric.replace("_", " "), "protocol": _protocol(number, metric),
             "value": number.value, "rule": number.protocol, "scoring": number.made.scoring, "images": number.images,
-            "obstacles": number.obstacles, "source": number.source,
+            "obstacles": [*number.obstacles, *_whose_images(number.tie, test_set)], "source": number.source,
+            "card": number.tie.card, "subset": number.tie.subset,
         }  # fmt: skip
         found += [record, *({**record, "model": name} for name in aliases if SAME_METHOD[name] == number.model)]
     return found
@@ -174,12 +239,13 @@ def of_test_set(name: str) -> list[PublishedNumber]:
 
     The name is a card's or that of a printed table, in any spelling ("casia1", "CASIAv1" and "NIST-16" are known).
     """
-    names = {_plain(name)} - {""}
-    for card in load_all():
-        also = {_plain(card.name), *map(_plain, card.published_as)}
-        if names & also:
-            names = also
-    return [number for number in everything() if _plain(number.test_set) in names]
+    plain = _plain(name.partition("@")[0])
+    printed = _printed_sets()
+    cards = {entry.get("card") for set_name, entry in printed.items() if plain and _plain(set_name) == plain}
+    cards |= {card.name for card in _cards() if _plain(card.name) == plain}
+    cards -= {None}
+    named = {set_name for set_name in printed if plain and _plain(set_name) == plain}
+    return [n for n in everything() if n.tie.card in cards or (not n.tie.card and n.test_set in named)]
 
 
 def known_test_sets() -> list[str]:
