@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.files import write_atomic
-from bench.metrics import PROTOCOLS, kept
-from bench.results import ResultsError, read_about, write_results
-from bench.run import protocol_record
+from bench.metrics import PROTOCOLS, find, kept
+from bench.metrics.describe import describe
+from bench.results import ResultsError, read_about, why_protocols_differ, write_results
 from bench.store import Store
 from bench.usage import UsageError
 
@@ -44,6 +44,7 @@ def rescore(folder: Path, protocols: Sequence[str], *, strict: bool = True) -> d
         held = [entry["name"] for entry in about["protocols"] if entry["name"] in PROTOCOLS]
         names = list(dict.fromkeys([*held, *(name for name in protocols if name not in left_out)]))
         about["results"] = write_results(store, folder, names, about["request"]["seed"])
-        about["protocols"] = [protocol_record(name) for name in names]
+        about["protocols"] = [describe(find(name)) for name in names]
+        about["differences"] = why_protocols_differ(store, names)
         write_atomic(folder / "run.json", json.dumps(about, indent=1) + "\n")
     return {"protocols": names, "left_out": left_out}

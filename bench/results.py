@@ -19,6 +19,8 @@ import pandas as pd
 from bench.evidence import Cell, Evidence
 from bench.files import atomic
 from bench.metrics import NotKept, Protocol, SetTotals, find, image_metrics
+from bench.metrics.differences import why
+from bench.perturb import IDENTITY
 from bench.store import Store
 from bench.usage import UsageError
 
@@ -99,6 +101,24 @@ def write_results(store: Store, folder: Path, protocols: Sequence[str], seed: in
     rows = _write_parquet(file, tables) if file.name == PARQUET else _write_csv(file, tables)
     (folder / (CSV if file.name == PARQUET else PARQUET)).unlink(missing_ok=True)
     return {"file": file.name, "rows": rows, "sha256": _digest(file)}
+
+
+def why_protocols_differ(store: Store, protocols: Sequence[str]) -> list[dict]:
+    """For each localizer and test set the sentences of why protocols differ on its unperturbed maps.
+
+    Records of `model`, `test_set` and `sentences`; none for a single protocol.
+    """
+    found = []
+    for model, test_set in store.groups() if len(protocols) > 1 else ():
+        scored = [pair for pair in store.evidence(model, test_set, IDENTITY) if pair[1].status == "ok"]
+        stored = [evidence.observation(cell.tampered) for cell, evidence in scored]
+        try:
+            sentences = why(stored, protocols)
+        except NotKept:
+            continue
+        if sentences:
+            found.append({"model": model, "test_set": test_set, "sentences": sentences})
+    return found
 
 
 def read(run: str | Path, *, compact: bool = False) -> pd.DataFrame:

@@ -17,9 +17,11 @@ import numpy as np
 from bench import __version__, plan, provenance
 from bench.data import TestSet
 from bench.files import write_atomic
-from bench.metrics import METRICS, PROTOCOLS, find
+from bench.metrics import PROTOCOLS, find
+from bench.metrics.describe import describe as describe_protocol
+from bench.metrics.describe import metric_records
 from bench.perturb import describe
-from bench.results import is_whole, write_results
+from bench.results import is_whole, why_protocols_differ, write_results
 from bench.runner import Tally, run_plan
 from bench.store import Store
 from models.device import assign_workers
@@ -86,8 +88,8 @@ def carry_out(
             "versions": provenance.versions(),
             "machine": provenance.machine(),
             **_held(store, grid, records, {} if only else before),
-            "metrics": [_metric_record(m) for m in METRICS.values()],
-            "protocols": [protocol_record(name) for name in grid.protocols],
+            "metrics": metric_records(),
+            "protocols": [describe_protocol(find(name)) for name in grid.protocols],
         }  # fmt: skip
         measured = before.get("seconds") if isinstance(before.get("seconds"), dict) else None
         _write_json(out / "run.json", {**about, "finished": None, "seconds": measured})
@@ -104,8 +106,9 @@ def carry_out(
         kept = {"seconds": measured} if measured and not len(missing) else {}  # what measuring took, not reusing
         if len(missing) or not _unchanged(out, before, about):
             about["results"] = write_results(store, out, grid.protocols, grid.seed)
+            about["differences"] = why_protocols_differ(store, grid.protocols)
         else:
-            about["results"] = before["results"]
+            about |= {name: before[name] for name in ("results", "differences") if name in before}
         _write_json(out / "run.json", {**about, **kept})
         failures = [f"  {count} x {model}: {reason}" for count, model, reason in store.failures()]
     return about, failures
@@ -224,17 +227,6 @@ def _test_set_record(test_set: TestSet) -> dict:
         "note": test_set.note, "licence": test_set.licence, "citation": test_set.citation,
         "defects": [{"file": d.file, "problem": d.problem} for d in test_set.defects],
     }  # fmt: skip
-
-
-def protocol_record(name: str) -> dict:
-    """What run.json holds of a protocol."""
-    protocol = find(name)
-    record = {key: getattr(protocol, key) for key in ("name", "version", "title", "description", "headline", "images")}
-    return {**record, "metrics": list(protocol.metrics), "set_metrics": list(protocol.set_metrics)}
-
-
-def _metric_record(metric) -> dict:
-    return {key: getattr(metric, key) for key in ("name", "title", "definition", "direction", "scope")}
 
 
 def _timing(tally: Tally) -> dict:

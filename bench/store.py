@@ -568,14 +568,18 @@ class Store:
         """Names of the statistics that the last request wanted."""
         return [name for (name,) in self.connection.execute("select name from wanted order by name")]
 
-    def evidence(self, model: str, test_set: str) -> Iterator[tuple[Cell, Evidence]]:
-        """The measured cells of one localizer and test set, in order; damaged ones are left out (see `damaged`)."""
+    def evidence(self, model: str, test_set: str, spec: str | None = None) -> Iterator[tuple[Cell, Evidence]]:
+        """The measured cells of one localizer and test set, in order, all or of one perturbation.
+
+        Damaged ones are left out (see `drop_damaged`).
+        """
         columns = ", ".join(f"evidence.{name}" for name in COLUMNS)
         query = (
             f"select asked.key, image.truth, evidence.crc, {_NAMES}, {columns} from {_ASKED}"
-            f" join evidence using (key) where model.name = ? and image.test_set = ? order by {_ORDER}"
+            f" join evidence using (key) where model.name = ? and image.test_set = ? and (? is null or level.spec = ?)"
+            f" order by {_ORDER}"
         )
-        for key, truth, crc, *rest in self.connection.execute(query, (model, test_set)):
+        for key, truth, crc, *rest in self.connection.execute(query, (model, test_set, spec, spec)):
             names, row = rest[:8], tuple(rest[8:])
             statistics = self._statistics(key, truth)
             if crc == _crc(key, row) and statistics is not None:

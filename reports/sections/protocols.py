@@ -14,7 +14,18 @@ MOST_METRICS = 8
 
 def context(comparison: Comparison) -> dict:
     """Unperturbed means of every localizer under each protocol, of the metrics that more than one protocol has."""
-    return {"tables": _tables(comparison) if len(comparison.protocols) > 1 else []}
+    several = len(comparison.protocols) > 1
+    return {"tables": _tables(comparison) if several else [], "reasons": _reasons(comparison) if several else []}
+
+
+def _reasons(comparison: Comparison) -> list[dict]:
+    """Why the numbers differ, by localizer and test set: sentences that the run computed from its own maps."""
+    titles = {test_set.name: test_set.called for test_set in comparison.test_sets}
+    return [
+        {**record, "called": titles.get(record["test_set"], record["test_set"])}
+        for run in comparison.runs
+        for record in run.about.get("differences", ())
+    ]
 
 
 def _tables(comparison: Comparison) -> list[dict]:
