@@ -167,6 +167,19 @@ class Comparison:
         wanted = {*HEADLINES, self.headline[0].name}
         return [block for block in found if block[1] in wanted and block[2] == self.headline[1].name]
 
+    @cached_property
+    def _unperturbed(self) -> list[dict[tuple, pd.DataFrame]]:
+        found = []
+        for run in self.runs:
+            rows = run.results[(run.results["perturbation"] == UNPERTURBED) & (run.results["image"] != WHOLE_SET)]
+            keys = ["test_set", "metric", "protocol"]
+            found.append({key: group for key, group in rows.groupby(keys, sort=False, observed=True)})
+        return found
+
+    def unperturbed(self, run: int, test_set: str, metric: str, protocol: str) -> pd.DataFrame:
+        """The per-image values of a run on the unperturbed images."""
+        return self._unperturbed[run].get((test_set, metric, protocol), self.runs[run].results.iloc[:0])
+
     def board(self, test_set: str, metric: str, protocol: str, family: str = EVERY_FAMILY) -> pd.DataFrame:
         """The rows of a leaderboard, best unperturbed mean first."""
         table = self.standings

@@ -18,7 +18,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from reports.comparison import WHOLE_SET, Comparison, Condition, Line, Metric
+from reports.comparison import Comparison, Condition, Line, Metric
 from reports.style import BANDS, COLOURS, DASHES, GREY, HIGHLIGHTED, MARKERS
 from reports.tables import file_stem
 from reports.view import EVERY_FAMILY
@@ -47,6 +47,7 @@ STYLE = {
 }
 SERIF = {"font.family": "DejaVu Serif"}
 PICTURED_LEVELS = 40  # columns of a heat map that stay readable
+MANY_SETS = 4  # above that only curves and heat maps are drawn unless metrics are asked for: each figure takes a second
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,8 @@ def drawn(plan: Plan) -> Iterator[tuple[str, Figure]]:
         yield "curves", curves(plan, list(families))
     if families and len(plan.comparison.conditions) <= PICTURED_LEVELS:
         yield "heatmap", heatmap(plan)
-    if not main and not plan.look.metrics:
+    asked = plan.look.everything or bool(plan.look.metrics)
+    if not asked and (not main or len(plan.comparison.test_sets) > MANY_SETS):
         return
     figures: dict[str, Callable[[Plan], Figure | None]] = {"distribution": distribution, "psnr": psnr, "ranks": ranks}
     for kind, draw in figures.items():
@@ -280,16 +282,9 @@ def distribution(plan: Plan) -> Figure | None:
     """The values of every unperturbed image: a violin per localizer with the images as points."""
     tables = []
     for line in plan.lines:
-        results = plan.comparison.runs[line.run].results
-        rows = results[
-            (results["model"] == line.model)
-            & (results["test_set"] == plan.test_set)
-            & (results["perturbation"] == "identity")
-            & (results["metric"] == plan.metric.name)
-            & (results["protocol"] == plan.protocol)
-            & (results["image"] != WHOLE_SET)
-        ]
-        tables.append(pd.DataFrame({"name": line.label, "value": rows["value"].dropna().to_numpy(float)}))
+        rows = plan.comparison.unperturbed(line.run, plan.test_set, plan.metric.name, plan.protocol)
+        values = rows.loc[rows["model"] == line.model, "value"].dropna().to_numpy(float)
+        tables.append(pd.DataFrame({"name": line.label, "value": values}))
     table = pd.concat(tables, ignore_index=True)
     if table.empty or plan.metric.whole:
         return None
@@ -300,7 +295,7 @@ def distribution(plan: Plan) -> Figure | None:
     wide = figure.get_figwidth()
     axis = figure.add_axes((left / wide, 0.4 / height, 1 - (left + 0.08) / wide, 1 - 0.45 / height))
     common = {"data": table, "x": "value", "y": "name", "order": order, "ax": axis}
-    sns.violinplot(**common, inner=None, cut=0, color="#c9d9ea", linewidth=0.5, density_norm="width")
+    sns.violinplot(**common, inner=None, cut=0, color="#c9d9ea", linewidth=0.5, density_norm="width", gridsize=60)
     if len(table) <= 4000:  # seaborn's strip plot scatters by the global generator, which would change the bytes
         place = table["name"].map(order.index) + np.random.default_rng(0).uniform(-0.2, 0.2, len(table))
         sns.scatterplot(x=table["value"], y=place, ax=axis, s=4, color="#0b3a66", alpha=0.6, linewidth=0, zorder=3)
@@ -341,14 +336,8 @@ def ranks(plan: Plan) -> Figure | None:
     ranked = board[(board["placed"] == "ranked") & board["rank"].notna() & board["line"].isin(list(lines))]
     if len(ranked) < 3 or plan.comparison.several:
         return None
-    results = plan.comparison.runs[0].results
-    rows = results[
-        (results["test_set"] == plan.test_set)
-        & (results["perturbation"] == "identity")
-        & (results["metric"] == plan.metric.name)
-        & (results["protocol"] == plan.protocol)
-        & results["model"].isin(list(ranked["model"]))
-    ]
+    rows = plan.comparison.unperturbed(0, plan.test_set, plan.metric.name, plan.protocol)
+    rows = rows[rows["model"].isin(list(ranked["model"]))]
     table = rows.pivot_table(index="image", columns="model", values="value", observed=True).dropna()
     if len(table) < 2:
         return None

@@ -170,10 +170,10 @@ def _cells(comparison: Comparison, images, album: Album, single: bool) -> Iterat
         return
     for rank in range(RANKS_OVER_LIMIT):
         for one in drills:
-            if album.size < album.most:
+            if max(album.size, album.considered) < album.most:
                 album.add(drill.cells_by_rank(one, rank))
-    if album.size < album.most:
-        for one in drills:
+    for one in drills:
+        if max(album.size, album.considered) < album.most:
             album.add(drill.cells_in_order(one))
     album.left_out = max(album.left_out, total - len(album.codes))
     for one in drills:

@@ -51,15 +51,17 @@ class Album:
     uris: dict[str, str] = field(default_factory=dict)
     codes: dict[tuple[int, int, int, int], int] = field(default_factory=dict)
     size: int = 0
+    considered: int = 0
     left_out: int = 0
     _suffix: dict[str, int] = field(default_factory=dict)
 
     def add(self, cells: Iterable[Cell]) -> None:
         """Take the pictures of cells in this order as long as there is room; `left_out` counts cells without."""
         for cell in cells:
-            if self.size >= self.most:
+            if max(self.size, self.considered) >= self.most:
                 self.left_out += 1
                 continue
+            self.considered += 1
             code = 0
             for number, (kind, stem, key) in enumerate(_wanted(cell)):
                 code |= self._take(cell.run, kind, stem, key) << (2 * number)

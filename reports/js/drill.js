@@ -54,7 +54,10 @@ function stage(one, list) {
 }
 
 function openDialog() {
-  if (drill.open) return;
+  if (drill.open) {
+    if (!drill.contains(document.activeElement) || document.activeElement === drill) byId("drill-close").focus({ preventScroll: true });
+    return;
+  }
   returnTo = document.activeElement;
   drill.showModal();
 }

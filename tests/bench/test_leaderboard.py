@@ -6,9 +6,9 @@ import pytest
 
 from bench import leaderboard
 from bench.statistics import bootstrap_mean, holm, paired_bootstrap
-from bench.summary import family_and_level
 
-SPECS = ("identity", "jpeg:90", "jpeg:50", "blur:3")
+SPECS = {"identity": ("identity", ""), "jpeg:90": ("jpeg", "90"), "jpeg:50": ("jpeg", "50"), "blur:3": ("blur", "3")}
+LEVELS = list(SPECS)[1:]
 MODELS = ("a", "b", "c", "control", "taught")
 
 
@@ -20,7 +20,7 @@ def table(seed=0, images=24, lacking=()):
             for i in range(images):
                 if (model, i) in lacking:
                     continue
-                family, level = family_and_level(spec)
+                family, level = SPECS[spec]
                 value = skill - loss + 0.1 * np.sin(i) + rng.normal(0, 0.05)
                 rows.append(
                     (model, "field", f"i{i}", f"p{i // 2}", True, family, level, spec, 0, "native", "auc", value)
@@ -48,7 +48,7 @@ def per_image(results, model):
     wide = results[results["model"] == model].pivot(index="image", columns="spec", values="value")
     wide = wide.loc[results["image"].unique()]
     clusters = pd.factorize(results.drop_duplicates("image")["source"])[0]
-    return wide["identity"].to_numpy(), wide[list(SPECS[1:])].mean(axis=1).to_numpy(), clusters
+    return wide["identity"].to_numpy(), wide[LEVELS].mean(axis=1).to_numpy(), clusters
 
 
 def test_means_and_intervals_are_those_of_one_column(results, board):
@@ -60,7 +60,7 @@ def test_means_and_intervals_are_those_of_one_column(results, board):
             assert found == pytest.approx(list(expected), abs=1e-12)
         row = board.loc[model]
         assert row["retained"] == pytest.approx((perturbed.mean() - 0.5) / (clean.mean() - 0.5))
-        levels = results[results["model"] == model].groupby("spec")["value"].mean()[list(SPECS[1:])]
+        levels = results[results["model"] == model].groupby("spec")["value"].mean()[LEVELS]
         assert (row["worst"], row["worst_spec"]) == (pytest.approx(levels.min()), levels.idxmin())
 
 
@@ -132,5 +132,5 @@ def test_contrasts_are_paired_bootstraps(results):
         ).p
         for s in SPECS
     ]
-    assert found.loc["b", "p"].reindex(SPECS).tolist() == pytest.approx(holm(np.array(raw)).tolist())
+    assert found.loc["b", "p"].reindex(list(SPECS)).tolist() == pytest.approx(holm(np.array(raw)).tolist())
     assert (row["n"], row["run"]) == (24, "later")
