@@ -17,7 +17,7 @@ A file holds the numbers that one source prints of one method on one set:
     metric = "best_f1"
     printed = 0.811
     tolerance = 0.01               # a difference up to it, and half a unit of the last printed digit, agrees
-    cause = ""                     # why it does not agree, shown by a measurement (default "": not known)
+    cause = ""                     # why it does not agree or has no value, shown or by definition (default not known)
     tried = ""                     # what was tried, where no cause is known (default nothing)
 
 The number is the mean over images of a run of the localizer on the unperturbed images; where the protocol counts
@@ -51,6 +51,7 @@ from models.toml import Table, read_toml
 
 FOLDER = Path(__file__).with_name("reproductions")
 AGREES, EXPLAINED, DIFFERS = "agrees", "differs, cause stated", "differs"
+UNDEFINED, UNDEFINED_EXPLAINED = "undefined", "undefined, cause stated"
 
 
 class ReproductionError(UsageError):
@@ -141,7 +142,9 @@ class Measured:
 
     @property
     def outcome(self) -> str:
-        """One of AGREES, EXPLAINED, DIFFERS."""
+        """AGREES, EXPLAINED or DIFFERS; UNDEFINED or UNDEFINED_EXPLAINED where no image has a value."""
+        if not self.n:
+            return UNDEFINED_EXPLAINED if self.number.cause else UNDEFINED
         if abs(self.difference) <= self.number.tolerance + self.number.rounding + 1e-12:
             return AGREES
         return EXPLAINED if self.number.cause else DIFFERS
@@ -159,8 +162,8 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """0 where every number agrees or its difference has a stated cause, else 1."""
-        return int(any(number.outcome == DIFFERS for number in self.measured))
+        """0 where every number agrees or has a stated cause for why it does not, else 1."""
+        return int(any(number.outcome in (DIFFERS, UNDEFINED) for number in self.measured))
 
     def record(self) -> dict:
         """As plain values, for JSON; NaN bounds are None."""
@@ -240,9 +243,10 @@ def reproduce(
     records = [model_record(wanted[0], planned, unusable)]
     _, failures = carry_out(cells, out, request, records, workers=workers, backend="loky")
     outcome = look_up(stated, out, wanted[0].label, test_set.name)
-    if min(each.n for each in outcome.measured) < stated.least:
-        why = failures[0].strip() if failures else "the localizer is not applicable to the others"
-        raise ReproductionError(f"{stated.name}: only {outcome.measured[0].n} images gave a number: {why}")
+    scored = max(each.n for each in outcome.measured)
+    if scored < stated.least:
+        why = failures[0].strip() if failures else "to the others it is not applicable"
+        raise ReproductionError(f"{stated.name}: {wanted[0].label} has a number on {scored} images only: {why}")
     return outcome
 
 
@@ -291,13 +295,14 @@ def lines(outcome: Outcome) -> list[str]:
         + (f", {defects} unusable" if defects else "")
         + (f"; the source counts {stated.n_printed}" if stated.n_printed else ""),
         f"protocol   {stated.protocol}, unperturbed images",
-        f"{'metric':12} {'printed':>8} {'measured':>9}  {'95% interval':15} {'n':>5} {'difference':>10}  outcome",
+        f"{'metric':12} {'printed':>8} {'measured':>9}  {'95% interval':16} {'n':>4} {'difference':>10}  outcome",
     ]
     for each in outcome.measured:
-        interval = f"[{each.low:.4f}, {each.high:.4f}]"
+        interval = f"[{each.low:.4f}, {each.high:.4f}]" if each.n else ""
+        mean, difference = (f"{each.mean:.4f}", f"{each.difference:+.4f}") if each.n else ("", "")
         found.append(
-            f"{each.number.metric:12} {each.number.printed:8g} {each.mean:9.4f}  {interval:15} {each.n:5d}"
-            f" {each.difference:+10.4f}  {each.outcome} (tolerance {each.number.tolerance:g})"
+            f"{each.number.metric:12} {each.number.printed:8g} {mean:>9}  {interval:16} {each.n:4d} {difference:>10}"
+            f"  {each.outcome} (tolerance {each.number.tolerance:g})"
         )
         if each.outcome != AGREES:
             found.append(f"             cause: {each.number.cause or 'not known'}")

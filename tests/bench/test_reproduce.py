@@ -64,6 +64,21 @@ def test_a_number_that_differs_needs_a_cause(row):
     assert "the source counts 4" in out and "toy_localizers:Redness" in out
 
 
+def test_a_metric_without_a_meaning_for_the_map_is_undefined(row, tmp_path, photo_folder, capsys):
+    """noi2's scores are unbounded: F1 at .5 has no value, best F1 has one, and the row is measured all the same."""
+    text = ROW.format(printed=0.2, cause="CAUSE", metric="f1", protocol="trufor@1", least=4)
+    text = text.replace("toy_localizers:Redness", "noi2") + '[[number]]\nmetric = "best_f1"\nprinted = 0.5\n'
+    root, out = f"{photo_folder / 'images'},{photo_folder / 'masks'}", tmp_path / "noi2"
+    outcomes = []
+    for cause in ("no threshold", ""):
+        (tmp_path / "noi2.toml").write_text(text.replace("CAUSE", cause), encoding="utf-8")
+        main(["reproduce", str(tmp_path / "noi2.toml"), "--root", root, "--out", str(out), "--json"])
+        f1, best = json.loads(capsys.readouterr().out)["numbers"]
+        outcomes.append(f1["outcome"])
+        assert (f1["mean"], f1["difference"], f1["n"], best["n"]) == (None, None, 0, 4)
+    assert outcomes == ["undefined, cause stated", "undefined"]
+
+
 def test_what_is_measured_is_not_measured_again(row, tmp_path):
     row()
     row(printed=0.5)
