@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -37,7 +39,8 @@ def outcomes(function: Callable, jobs: Iterable, workers: int, backend: str, nee
     """
     calls = (joblib.delayed(function)(job) for job in jobs)
     if backend in ("loky", "threading"):
-        extra = {"inner_max_num_threads": 1} if backend == "loky" else {}
+        extra = {"inner_max_num_threads": 1, "initializer": _end_with, "initargs": (os.getpid(),)}
+        extra = extra if backend == "loky" else {}
         with joblib.parallel_config(backend=backend, n_jobs=workers, **extra):
             yield from joblib.Parallel(return_as="generator_unordered", pre_dispatch=f"{2 * workers}")(calls)
     elif backend == "dask":
@@ -51,6 +54,19 @@ def outcomes(function: Callable, jobs: Iterable, workers: int, backend: str, nee
         with joblib.parallel_config(backend="ray", n_jobs=workers):
             while chunk := list(itertools.islice(calls, RAY_CHUNK)):
                 yield from joblib.Parallel()(chunk)
+
+
+def _end_with(planner: int) -> None:
+    """At a worker's start, before its first job: end as soon as the planner has, which may be before this."""
+
+    def watch() -> None:
+        while os.getppid() == planner:
+            time.sleep(0.5)
+        os._exit(1)
+
+    if os.getppid() != planner:
+        os._exit(1)
+    threading.Thread(target=watch, name="planner watcher", daemon=True).start()
 
 
 def worker_state(paths: Sequence[str]) -> dict[str, str]:

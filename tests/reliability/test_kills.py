@@ -77,7 +77,7 @@ def request_folder(tmp_path_factory) -> Folder:
 
 @pytest.mark.parametrize("whom", [GROUP, PARENT, WORKER])
 def test_processes(request_folder, count, tried, whom):
-    for number in range(count(2, 50)):
+    for number in range(count(1, 50)):
         rng = np.random.default_rng([ord(whom[0]), number])
         env = environment()
         process = start(*request_folder.words("killed", workers=2), env=env)
@@ -113,7 +113,7 @@ def test_file_operations(request_folder, count, tried):
     assert done.returncode == 0, done.stderr
     total = int((request_folder.root / "count").read_text())
     assert total > 20
-    number = count(4, 150)
+    number = count(3, 150)
     # the first, the last, and others spread evenly between
     for at in sorted(set(np.linspace(1, total, number).astype(int).tolist())):
         done = operations(request_folder, "stopped", at)
@@ -139,7 +139,7 @@ def test_outputs_are_whole_or_absent(request_folder, count, tried, command):
     assert killed(0) == 0
     total = int((root / "count").read_text())
     whole = {path.relative_to(out): path.stat().st_size for path in out.rglob("*") if path.is_file()}
-    for at in sorted(set(np.linspace(1, total, count(2, 20)).astype(int).tolist())):
+    for at in sorted(set(np.linspace(1, total, count(1, 20)).astype(int).tolist())):
         shutil.rmtree(out)
         assert killed(at) in (-9, 0)
         tried[f"kill while the {command} is written"] += 1
@@ -152,7 +152,7 @@ def test_outputs_are_whole_or_absent(request_folder, count, tried, command):
 
 def test_a_full_disk(request_folder, count, tried):
     """Files may grow to so many bytes only: the command says so in one line, and goes on when there is room."""
-    for number, size in enumerate(np.linspace(2_000, 150_000, count(2, 20)).astype(int)):
+    for number, size in enumerate(np.linspace(2_000, 150_000, count(1, 20)).astype(int)):
         done = subprocess.run(
             [sys.executable, "-m", "bench", *request_folder.words(f"full{number}", workers=1)],
             env=environment(), cwd=ROOT, capture_output=True, text=True,
