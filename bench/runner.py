@@ -205,7 +205,7 @@ def measure(job: Job) -> Outcome:
     """Run one job: decode once, perturb once per level, localize with every localizer that lacks the cell."""
     _limit_threads()
     if os.getpid() != job.planner:
-        _become_worker(job.planner)
+        _become_worker()
     device = _own_device(job)
     built = {planned.name: _built(planned, device, job.memory_gb) for planned in job.models}
     return _Measuring(job, built).outcome()
@@ -399,8 +399,8 @@ def _same(planned: PlannedModel, device, memory_gb: float | None) -> models.Loca
     return built
 
 
-def _become_worker(planner: int) -> None:
-    """Once in a worker process: print to standard error, and end as soon as the planner has ended, however it did."""
+def _become_worker() -> None:
+    """Once in a worker process: print to standard error."""
     global _is_worker
     if _is_worker:
         return
@@ -409,15 +409,6 @@ def _become_worker(planner: int) -> None:
     sys.stdout = sys.stderr  # standard output belongs to the command, whatever localizers print
     with contextlib.suppress(OSError):
         os.dup2(2, 1)
-    if os.getppid() != planner:  # an engine's own worker, perhaps on another machine: the engine ends it
-        return
-
-    def watch() -> None:
-        while os.getppid() == planner:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="planner watcher", daemon=True).start()
 
 
 _is_worker = False
