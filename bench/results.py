@@ -183,11 +183,72 @@ def read_about(folder: Path) -> dict:
         ) from error
     except (OSError, ValueError) as error:
         raise ResultsError(f"{file} is damaged ({error}); run the same `bench run` again to rewrite it") from error
-    if not isinstance(about, dict) or not all(
-        isinstance(about.get(name), list) for name in ("models", "test_sets", "protocols")
-    ):
-        raise ResultsError(f"{file} is not what `bench run` writes; run the same `bench run` again to rewrite it")
+    except RecursionError as error:
+        raise ResultsError(f"{file} is damaged; run the same `bench run` again to rewrite it") from error
+    marks = sum(name in about for name in ("suite", "machine", "results")) if isinstance(about, dict) else 0
+    if wrong := _misfit(about, _FORM, whole=marks > 1):
+        raise ResultsError(
+            f"{file} is not what `bench run` writes ({wrong}); run the same `bench run` again to rewrite it"
+        )
     return about
+
+
+# Kinds of the parts of run.json that are read again: a dict's by name, a list's of all its items. Parts that may be
+# None are (kind, None).
+_NUMBER = (int, float)
+_FORM = {
+    "suite": str,
+    "request": {"seed": int, "models": str, "data": str, "perturbations": str, "device": str, "backend": str},
+    "started": str,
+    "revision": str,
+    "versions": {},
+    "machine": {},
+    "models": [
+        {"name": str, "title": str, "paper": str, "summary": str, "licence": str, "groups": [str], "trained_on": [str],
+         "settings": {}, "status": str, "reason": str}
+    ],
+    "test_sets": [
+        {"name": str, "title": str, "card": str, "n_tampered": int, "n_authentic": int, "demonstration": bool,
+         "note": str, "licence": str, "citation": str, "defects": [{"file": str, "problem": str}]}
+    ],
+    "perturbations": [{"name": str}],
+    "metrics": [{"name": str, "title": str, "direction": str, "scope": str}],
+    "protocols": [
+        {"name": str, "version": int, "title": str, "description": str, "headline": str, "metrics": [str],
+         "set_metrics": [str]}
+    ],
+    "seconds": ({"localizers": _NUMBER, "harness": _NUMBER}, None),
+    "results": {"file": str, "rows": int, "sha256": str},
+}  # fmt: skip
+
+
+_ALWAYS = ("models", "test_sets", "protocols")
+
+
+def _misfit(found: object, form: object, whole: bool, place: str = "it") -> str:
+    """The first part that is of another kind than the form says, in words; "" where all fit.
+
+    Args:
+        found: what was read.
+        form: see `_FORM`.
+        whole: whether every part must be there (a run of this version); if not, only lists of records must.
+        place: what the part is called.
+    """
+    if isinstance(form, tuple) and None in form:
+        return "" if found is None else _misfit(found, form[0], whole, place)
+    kind = type(form) if isinstance(form, (dict, list)) else form
+    if not isinstance(found, kind) or (isinstance(found, bool) and kind is not bool):
+        return f"{place} is {found!r:.40}"
+    if isinstance(form, list):
+        inner = ((item, form[0], f"{place}[{number}]") for number, item in enumerate(found))
+        return next(filter(None, (_misfit(item, part, whole, name) for item, part, name in inner)), "")
+    for name, part in form.items() if isinstance(form, dict) else ():
+        if name in found:
+            if wrong := _misfit(found[name], part, whole, name):
+                return wrong
+        elif (whole and not (isinstance(part, tuple) and None in part)) or (place == "it" and name in _ALWAYS):
+            return f"no {name!r} in {place}"
+    return ""
 
 
 def _write_csv(path: Path, tables: Iterator[pd.DataFrame]) -> int:

@@ -114,8 +114,12 @@ class Store:
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, kind, error, trace) -> None:
         self.close()
+        if isinstance(error, sqlite3.DatabaseError):  # pages that were damaged are found only when they are read
+            raise StoreError(
+                f"{self.path} is damaged ({error}); move it away and run the same `bench run` again to measure anew"
+            ) from error
 
     def close(self) -> None:
         """Close the connection and give up the lock."""
@@ -380,7 +384,7 @@ class Store:
             self.connection.executemany(f"insert into {name} values (?, ?)", [(i, n) for n, i in enumerate(ids)])
         execute("create temp table if not exists accepted (model integer, environment integer)")
         execute("delete from accepted")
-        known = {i: json.loads(text) for i, text in self._parts("environment")}
+        known = {i: _loaded(text) for i, text in self._parts("environment")}
         for number, model in zip(self._models, self._plan.models, strict=True):
             fits = [i for i, found in known.items() if _differing(found, model.environment) <= set(accept)]
             self.connection.executemany("insert into accepted values (?, ?)", [(number, i) for i in fits])
@@ -417,7 +421,7 @@ class Store:
     def _explain_stored(self, key: bytes, status: str, environment: int, model: int, image: int) -> str:
         if status == "failed":
             return "it failed before and is tried again"
-        found = json.loads(dict(self._parts("environment"))[environment])
+        found = _loaded(dict(self._parts("environment"))[environment])
         wanted = self._plan.models[model].environment
         differing = sorted(_differing(found, wanted))
         if differing:
@@ -438,7 +442,7 @@ class Store:
             " join component on component.id = image.component",
             "perturbation": "select spec, parts from level join component on component.id = level.component",
         }
-        return {kind: {n: json.loads(p) for n, p in self.connection.execute(q)} for kind, q in tables.items()}
+        return {kind: {n: _loaded(p) for n, p in self.connection.execute(q)} for kind, q in tables.items()}
 
     # ------------------------------------------------------------------------------------------------ writing
 
@@ -509,7 +513,7 @@ class Store:
         """The other's component numbers -> ours."""
         found = {}
         for number, kind, digest, parts in other.connection.execute("select * from component"):
-            found[number] = self._component(kind, Component(digest, json.loads(parts)))
+            found[number] = self._component(kind, Component(digest, _loaded(parts)))
         return found
 
     def _copy_results(self, other: Store, ids: Mapping[int, int]) -> None:
@@ -629,7 +633,7 @@ class Store:
             f" extras from {_ASKED} left join evidence using (key) order by {_ORDER}"
         )
         frame = pd.read_sql_query(query, self.connection).astype({"tampered": bool})
-        loaded = [json.loads(text) if isinstance(text, str) else {} for text in frame.pop("extras")]
+        loaded = [_loaded(text) if isinstance(text, str) else {} for text in frame.pop("extras")]
         frame["seen"] = [extras.get("seen") for extras in loaded]
         frame["scorable"] = [extras.get("severity", {}).get("scorable", np.nan) for extras in loaded]
         return frame
@@ -688,6 +692,14 @@ def photo_key(test_set: str, image: str, spec: str = "") -> bytes:
 
 def _differing(found: Mapping[str, str], wanted: Mapping[str, str]) -> set[str]:
     return {name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name)}
+
+
+def _loaded(text: str) -> dict:
+    """A record of the store; one that is no JSON was damaged on the disk."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise sqlite3.DatabaseError(f"a record is damaged: {error}") from error
 
 
 def _crc(key: bytes, values: tuple) -> int:
