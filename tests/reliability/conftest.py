@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+FOLDER = Path(__file__).parent
 TRIED: Counter[str] = Counter()
 
 
@@ -25,6 +27,17 @@ def pytest_addoption(parser):
     )
 
 
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.parent == FOLDER:
+            item.add_marker("slow")
+            item.add_marker(pytest.mark.timeout(24 * 3600 if _long(item.config) else 600))
+
+
+def _long(config) -> bool:
+    return config.getoption("reliability", default=os.environ.get("RELIABILITY", "quick")) == "long"
+
+
 def pytest_terminal_summary(terminalreporter):
     if TRIED:
         terminalreporter.section("reliability: tried")
@@ -35,8 +48,7 @@ def pytest_terminal_summary(terminalreporter):
 @pytest.fixture
 def count(request) -> Callable[[int, int], int]:
     """count(quick, long): the number of tries of this campaign."""
-    chosen = request.config.getoption("reliability", default=os.environ.get("RELIABILITY", "quick"))
-    return lambda quick, long: long if chosen == "long" else quick
+    return lambda quick, long: long if _long(request.config) else quick
 
 
 @pytest.fixture
