@@ -90,7 +90,7 @@ def test_shipped_weights_saved_from_torch_compile(tmp_path, monkeypatch):
         (b"<!DOCTYPE html><html>", "a web page"),
         (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "an XML text"),
         (b'{"metadata": {"total_size": 1}}', "a JSON text"),
-        (gzip.compress(b"weights"), "gzip archive; unpack"),
+        (gzip.compress(b"weights", mtime=0), "gzip archive; unpack"),
         (b"Rar!\x1a\x07\x01", "RAR archive"),
         (b"x.pth" + bytes(252) + b"ustar\x0000" + bytes(300), "tar archive"),
     ],
