@@ -148,7 +148,7 @@ def model_record(each: Requested, planned: Sequence[plan.PlannedModel], unusable
     refused = unusable.get(each.label)
     return {
         "name": each.label, "localizer": card.name, "title": card.title, "paper": card.paper, "year": card.year,
-        "summary": card.summary, "licence": card.licence, "groups": list(card.groups),
+        "summary": card.summary, "licence": card.licence, "groups": list(card.groups), "featured": card.featured,
         "trained_on": list(ready.trained_on if ready else card.trained_on),
         "settings": dict(each.settings),
         "status": refused.status if refused else "run", "reason": refused.reason if refused else "",

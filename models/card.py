@@ -53,6 +53,7 @@ class ModelCard:
 
     trained_on: names of data sets (those of `datasets/*.toml` where they exist) whose images it was trained
         on: a result on one of them is marked as contaminated.
+    featured: comes first in reports, where an order is free.
     parameters: of the network. gflops_512: 1e9 operations (a multiply-add counts as two) for a photo of 512 x 512
         pixels, of convolutions, matrix products and attention alone; many papers count multiply-adds, which is half.
         What published tables say of the method is in `bench.published`.
@@ -71,4 +72,5 @@ class ModelCard:
     needs_jpeg: bool = False
     parameters: int | None = None
     gflops_512: float | None = None
+    featured: bool = False
     argument: str | None = None

@@ -16,6 +16,7 @@ import logging
 from pathlib import Path
 
 from bench import plan
+from bench.commands._views import closing_leaderboard
 from bench.config import read_config, with_named
 from bench.data import open_test_sets
 from bench.engines import BACKENDS
@@ -76,6 +77,8 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"out": str(args.out), **about}, indent=1))
     else:
+        if about["cells"].get("ok"):
+            print(closing_leaderboard(args.out))
         print(closing_lines(about, failures, args.out))
         if args.profile:
             print(profile_lines(about))

@@ -99,6 +99,7 @@ def corners(shape: tuple[int, int], share: float) -> list[tuple[slice, slice]]:
 
 @register(
     "mpc",
+    featured=True,
     title="MPC, this repository's HRFormer-Small trained by our recipe (not the authors' weights)",
     paper=PAPER,
     year=2025,
@@ -127,6 +128,7 @@ class MPCSmall(MPCLocalizer):
 
 @register(
     "mpc-catnet",
+    featured=True,
     title="MPC, the authors' HRFormer-Base trained on CAT-Net's data",
     paper=PAPER,
     year=2025,
@@ -143,6 +145,7 @@ class MPCCatNet(MPCLocalizer):
 
 @register(
     "mpc-casia2",
+    featured=True,
     title="MPC, the authors' HRFormer-Base trained on CASIA v2",
     paper=PAPER,
     year=2025,
