@@ -1,4 +1,4 @@
-"""Names from hell, from the folder to the report: every image is measured once, every number comes back under its name."""
+"""Hostile names, from the folder to the report: each image is measured once, each number comes back under its name."""
 
 import csv
 import json
@@ -16,7 +16,8 @@ from bench.results import read
 
 ROOT = Path(__file__).parents[2]
 NAMES = [
-    "a\rb", "a\nb", "tab\tbed", "x_$\\frac$_y", "cost $5 to $6", "=cmd()", "+1", "-1", "@x", "'quoted", 'a"b', "a,b", "a|b",
+    "a\rb", "a\nb", "tab\tbed", "x_$\\frac$_y", "cost $5 to $6", "=cmd()", "+1", "-1", "@x", "'quoted", 'a"b', "a,b",
+    "a|b",
     "NA", "null", "nan", "001", "1e5", "*", "**", "a&b<c>", "ünï", "表", "{0}", "%s", "#1", "a+b", "a b", "~",
 ]  # fmt: skip
 
@@ -118,7 +119,8 @@ def test_another_checkpoint_of_a_users_network_is_measured(photo_folder, tmp_pat
         "    def __init__(self, weights=None, device='cpu'):\n        self.conv = torch.nn.Conv2d(3, 1, 3, padding=1)\n"
         "        self.conv.load_state_dict(torch.load(weights, weights_only=True))\n\n"
         "    def localize(self, image):\n        x = torch.tensor(image.rgb.copy()).permute(2, 0, 1)[None] / 255\n"
-        "        with torch.no_grad():\n            return ScoreMap(self.conv(x)[0, 0].sigmoid().numpy(), 'probability')\n"
+        "        with torch.no_grad():\n"
+        "            return ScoreMap(self.conv(x)[0, 0].sigmoid().numpy(), 'probability')\n"
     )
     for seed in (0, 7):
         torch.manual_seed(seed)
