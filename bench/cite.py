@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench import __version__
+from bench.data.cards import FOLDER, load
 from bench.metrics import PROTOCOLS
 from bench.results import read, read_about
 from bench.store import Store
@@ -45,13 +46,13 @@ class Reference:
 
     def bibtex(self) -> str:
         """Its entry: the reference as the card writes it stands in `note`, as cards do not part authors from titles."""
-        year = _YEAR.findall(self.text) and [m.group() for m in _YEAR.finditer(self.text)][-1]
+        years = [match.group() for match in _YEAR.finditer(self.text)]
         values = {
             "title": "{" + escaped(self.title) + "}",
             "author": "{" + escaped(self.author) + "}" if self.author else "",
-            "year": year or "",
+            "year": years[-1] if years else "",
             "note": escaped(self.text),
-            "howpublished": rf"\url{{{self.url}}}" if self.url else "",
+            "url": self.url,
             "annote": escaped("Used for: " + ", ".join(f"{role} {name}" for role, name in self.used_for)),
         }
         body = "".join(f"  {name} = {{{value}}},\n" for name, value in values.items() if value)
@@ -184,13 +185,19 @@ def _sources(about: Mapping) -> Iterable[tuple[str, str, str, str, str]]:
         if record["status"] == "run":
             yield "localizer", record["name"], record["title"], str(record.get("paper") or ""), ""
     for record in about["test_sets"]:
-        yield "test set", record["name"], record["title"], str(record.get("citation") or ""), ""
+        yield "test set", record["name"], record["title"], str(record.get("citation") or ""), _page(record)
     own = set(_own_protocols(about))
     for record in about["protocols"]:
         protocol = PROTOCOLS.get(record["name"])
         if record["name"] not in own:
             text = protocol.paper if protocol else ""
             yield "protocol", record["name"], record["title"], text, ""
+
+
+def _page(record: Mapping) -> str:
+    """The page of a set with a card of the suite, else ""."""
+    name = str(record.get("card") or "")
+    return load(FOLDER / f"{name}.toml").page if (FOLDER / f"{name}.toml").is_file() else ""
 
 
 def _own_protocols(about: Mapping) -> list[str]:

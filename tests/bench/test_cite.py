@@ -93,11 +93,12 @@ def test_the_weights_of_a_localizer_are_in_its_line(photo_folder, tmp_path, caps
 
 def test_a_work_used_twice_is_one_entry():
     card = find_card("columbia")
-    entry = {"name": card.name, "title": card.title, "citation": card.citation}
+    entry = {"name": card.name, "card": card.name, "title": card.title, "citation": card.citation}
     about = {"models": [], "protocols": [], "test_sets": [entry, {**entry, "name": "columbia@part"}]}
     works, unknown = references(about)
     assert unknown == () and [len(work.used_for) for work in works] == [2, 1]
     assert "ICME 2006" in works[0].text and "year = {2006}" in works[0].bibtex()
+    assert works[0].url == card.page
 
 
 def test_signs_of_tex_are_written_as_characters():
