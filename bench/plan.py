@@ -125,6 +125,7 @@ class Job:
     planner: int
     worker_devices: tuple[torch.device, ...] = ()
     memory_gb: float | None = None
+    pictures: str = "all"
 
     def levels(self) -> Iterator[tuple[Perturbation, tuple[Todo, ...]]]:
         """The cells by perturbation, so that each is applied once."""
@@ -140,6 +141,7 @@ class Plan:
         limit: how many images of each test set were asked for, None for all; it is part of what a run folder holds.
         worker_devices: on GPUs the device of each worker process; empty where all take `device`.
         memory_gb: what a network may take for one photo.
+        pictures: "all", "extremes" (see `bench.gallery`) or "none"; no part of any key.
     """
 
     models: Sequence[PlannedModel]
@@ -151,6 +153,7 @@ class Plan:
     limit: int | None = None
     worker_devices: tuple[torch.device, ...] = ()
     memory_gb: float | None = None
+    pictures: str = "all"
 
     @cached_property
     def groups(self) -> list[tuple[int, ...]]:
@@ -245,6 +248,7 @@ class Plan:
             os.getpid(),
             self.worker_devices,
             self.memory_gb,
+            self.pictures,
         )
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 
 from bench.evidence import Cell, Evidence
 from bench.files import atomic
+from bench.gallery import Extremes
 from bench.metrics import NotKept, Protocol, SetTotals, find, image_metrics
 from bench.metrics.differences import why
 from bench.perturb import IDENTITY
@@ -88,13 +89,17 @@ def results_table(
     return table.astype({"seed": np.int64, "value": np.float64, "tampered": bool})
 
 
-def write_results(store: Store, folder: Path, protocols: Sequence[str], seed: int) -> dict:
+def write_results(
+    store: Store, folder: Path, protocols: Sequence[str], seed: int, extremes: Extremes | None = None
+) -> dict:
     """Write the results table, one localizer and test set at a time, so that memory does not grow with the run.
+
+    `extremes` takes in the images of the first protocol on the way.
 
     Returns the record that run.json keeps of it: file, rows, sha256.
     """
     tables = (results_table(store.evidence(*group), protocols, seed) for group in store.groups())
-    tables = (table for table in tables if len(table))
+    tables = (_shown(table, extremes, find(protocols[0])) for table in tables if len(table))
     cells = store.asked()
     metrics = sum(len(find(protocol).metrics) for protocol in protocols)
     file = folder / (PARQUET if cells * metrics > ROWS_OF_CSV else CSV)
@@ -119,6 +124,12 @@ def why_protocols_differ(store: Store, protocols: Sequence[str]) -> list[dict]:
         if sentences:
             found.append({"model": model, "test_set": test_set, "sentences": sentences})
     return found
+
+
+def _shown(table: pd.DataFrame, extremes: Extremes | None, protocol: Protocol) -> pd.DataFrame:
+    if extremes is not None:
+        extremes.read(table, protocol)
+    return table
 
 
 def read(run: str | Path, *, compact: bool = False) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import __version__, plan, provenance
+from bench import __version__, gallery, plan, provenance
 from bench.data import TestSet
 from bench.files import write_atomic
 from bench.metrics import PROTOCOLS, find
@@ -72,6 +72,8 @@ def carry_out(
             grid = dataclasses.replace(grid, protocols=tuple(dict.fromkeys([*earlier, *grid.protocols])))
         for remark in store.ask(grid, only=only):
             log.warning(remark)
+        pictures = gallery.chosen(grid.pictures, store.asked())
+        grid = dataclasses.replace(grid, pictures=pictures)
         missing = store.everything() if fresh else store.missing(accept)
         if explain:
             log.warning(store.explain(missing))
@@ -81,7 +83,7 @@ def carry_out(
             "suite": __version__,
             "request": {
                 **request, "seed": grid.seed, "device": str(grid.device), "backend": backend, "workers": workers,
-                "memory_gb": grid.memory_gb,
+                "memory_gb": grid.memory_gb, "pictures": pictures,
             },
             "started": started,
             "revision": provenance.revision(),
@@ -105,12 +107,16 @@ def carry_out(
         about["seconds"] = {"wall": round(time.perf_counter() - clock, 2), **_timing(tally)}
         kept = {"seconds": measured} if measured and not len(missing) else {}  # what measuring took, not reusing
         if len(missing) or not _unchanged(out, before, about):
-            about["results"] = write_results(store, out, grid.protocols, grid.seed)
+            extremes = gallery.Extremes() if pictures == "extremes" else None
+            about["results"] = write_results(store, out, grid.protocols, grid.seed, extremes)
+            if extremes is not None:
+                store.keep_pictures(extremes)
             about["differences"] = why_protocols_differ(store, grid.protocols)
         else:
             about |= {name: before[name] for name in ("results", "differences") if name in before}
         _write_json(out / "run.json", {**about, **kept})
-        failures = [f"  {count} x {model}: {reason}" for count, model, reason in store.failures()]
+        failed = store.failures() if about["cells"].get("failed") else []
+        failures = [f"  {count} x {model}: {reason}" for count, model, reason in failed]
     return about, failures
 
 
@@ -122,6 +128,7 @@ def _unchanged(out: Path, before: Mapping, about: Mapping) -> bool:
     """Whether the table on disk is that of these very cells and protocols."""
     names = ("asked", "ok", "failed", "not_applicable")
     same = all(before.get("cells", {}).get(n) == about["cells"].get(n) for n in names)
+    same = same and before.get("request", {}).get("pictures") == about["request"]["pictures"]
     same = same and all(_listed(before, n) == _listed(about, n) for n in ("models", "test_sets", "protocols"))
     return same and bool(before.get("finished")) and is_whole(out, before.get("results"))
 

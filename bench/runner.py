@@ -25,10 +25,12 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 import models
 from bench import thumbnails
+from bench.data import Sample
 from bench.engines import Slot, outcomes
 from bench.evidence import Evidence
+from bench.gallery import Extremes, value_of
 from bench.identity import file_digest, identify
-from bench.metrics import image_metrics
+from bench.metrics import find, image_metrics
 from bench.perturb import Perturbed
 from bench.plan import Job, Place, Plan, PlannedModel, Todo
 from bench.severity import Severity, severity
@@ -49,12 +51,14 @@ class Outcome:
     Attributes:
         cells: (key, localizer, spec, evidence).
         pictures: (what, key, bytes).
+        standing: key -> metric and value that decide whether the cell is one whose pictures are kept.
         seconds: stage (see STAGES) -> wall time; building localizers is not in it.
     """
 
     place: Place
     cells: list[tuple[bytes, str, str, Evidence]] = field(default_factory=list)
     pictures: list[tuple[str, bytes, bytes]] = field(default_factory=list)
+    standing: dict[bytes, tuple[str, float]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def add(self, cell: Todo, evidence: Evidence) -> None:
@@ -124,16 +128,35 @@ def run_plan(
         StoreError: a commit failed; what was committed before stays.
         EngineError: the backend cannot be used.
     """
-    tally = Tally()
+    tally, extremes = Tally(), Extremes()
     for outcome in _outcomes(plan, store, missing, workers, backend):
         with outcome.stage("commit"):
-            store.commit(outcome.place, outcome.cells, outcome.pictures)
+            pictures, bare = outcome.pictures, set()
+            if plan.pictures == "extremes":
+                pictures, bare = _kept(outcome, plan.images[outcome.place.image].sample, extremes)
+            store.commit(outcome.place, outcome.cells, pictures, bare)
         tally.add(outcome)
         counts: dict[str, int] = defaultdict(int)
         for _, model, _, _ in outcome.cells:
             counts[model] += 1
         progress(counts)
     return tally
+
+
+def _kept(outcome: Outcome, sample: Sample, extremes: Extremes) -> tuple[list[tuple[str, bytes, bytes]], set[bytes]]:
+    """The pictures of an outcome that are to be stored, and the cells that lose theirs; `bench.run` prunes at the end.
+
+    What an earlier call measured is not known here, so that this keeps too many rather than too few.
+    """
+    place, bare = (sample.test_set, sample.id), set()
+    for key, model, spec, _ in outcome.cells:
+        metric, value = outcome.standing.get(key, (None, None))
+        gone = [(sample.id, key)] if metric is None else []
+        gone = gone or extremes.offer((model, sample.test_set, spec, metric), (sample.id, key), value)
+        bare.update(key for _, key in gone)
+    own = {key: spec for key, _, spec, _ in outcome.cells if key not in bare}
+    shown = own.keys() | {photo_key(*place, spec) for spec in own.values()} | ({photo_key(*place)} if own else set())
+    return [picture for picture in outcome.pictures if picture[1] in shown], bare
 
 
 def _outcomes(plan: Plan, store: Store, missing: np.ndarray, workers: int, backend: str) -> Iterator[Outcome]:
@@ -224,8 +247,9 @@ class _Measuring:
         try:
             with outcome.stage("decode"):
                 original, truth = self._read()
-            with outcome.stage("pictures"):
-                outcome.pictures.append(("truth", photo_key(*self._names), thumbnails.mask(truth.forged)))
+            if job.pictures != "none":
+                with outcome.stage("pictures"):
+                    outcome.pictures.append(("truth", photo_key(*self._names), thumbnails.mask(truth.forged)))
         except Exception as error:
             for cell in job.todo:
                 outcome.add(cell, _failed(self._reason(error)))
@@ -237,9 +261,10 @@ class _Measuring:
                 with outcome.stage("severity"):
                     scorable = made.truth.scorable if perturbation.geometric else None
                     distance = severity(made.reference, made.image, scorable)
-                with outcome.stage("pictures"):
-                    key = photo_key(*self._names, perturbation.spec)
-                    outcome.pictures.append(("photo", key, thumbnails.photo(made.image.rgb)))
+                if job.pictures != "none":
+                    with outcome.stage("pictures"):
+                        key = photo_key(*self._names, perturbation.spec)
+                        outcome.pictures.append(("photo", key, thumbnails.photo(made.image.rgb)))
             except Exception as error:
                 for cell in cells:
                     outcome.add(cell, _failed(self._reason(error)))
@@ -272,9 +297,9 @@ class _Measuring:
                 )  # fmt: skip
                 if made.unchanged and self.job.todo and cell.perturbation.steps:
                     evidence = replace(evidence, extras={**evidence.extras, "unchanged": True})
-            with self._outcome.stage("pictures"):
-                oracle = "native" in self.job.protocols  # its best threshold draws what a map without one would mark
-                self._outcome.pictures += _pictures(cell.key, score, evidence, self.job.sample.tampered, oracle)
+            if self.job.pictures != "none":
+                with self._outcome.stage("pictures"):
+                    self._draw(cell.key, score, evidence)
             return replace(evidence, seconds=seconds, peak_mb=peak)
         except NotApplicable as reason:
             seconds = time.perf_counter() - start
@@ -284,6 +309,15 @@ class _Measuring:
         except BaseException as error:  # SystemExit among them: a localizer must not end the run
             seconds = time.perf_counter() - start
             return replace(_failed(self._reason(error)), seconds=seconds).perturbed_by(distance)
+
+    def _draw(self, key: bytes, score: ScoreMap, evidence: Evidence) -> None:
+        job, observation = self.job, evidence.observation(self.job.sample.tampered)
+        oracle = "native" in job.protocols  # its best threshold draws what a map without one would mark
+        best = image_metrics(observation, "native").get("best_threshold") if oracle else None
+        self._outcome.pictures += _pictures(key, score, best)
+        first = find(job.protocols[0])
+        if job.pictures == "extremes" and (standing := value_of(image_metrics(observation, first), first)):
+            self._outcome.standing[key] = standing
 
     def _localized(self, cell: Todo, made: Perturbed) -> tuple[ScoreMap, float, float]:
         localizer = self.built[cell.model]
@@ -336,10 +370,7 @@ def _hide(text: str, pairs: list[tuple[str, str]]) -> str:
     return re.sub(r"(?<![\w.])(/[\w.+@~-]+){2,}/", "", text)  # the folders of any other absolute path
 
 
-def _pictures(
-    key: bytes, score: ScoreMap, evidence: Evidence, tampered: bool, oracle: bool
-) -> list[tuple[str, bytes, bytes]]:
-    best = image_metrics(evidence.observation(tampered), "native").get("best_threshold") if oracle else None
+def _pictures(key: bytes, score: ScoreMap, best: float | None) -> list[tuple[str, bytes, bytes]]:
     predicted = thumbnails.prediction(score, best)
     shown = [("score", key, thumbnails.score(score.values, score.kind))]
     shown += [(what, key, draw(score.extras[what])) for what, draw in thumbnails.EXTRAS.items() if what in score.extras]

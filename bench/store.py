@@ -31,9 +31,11 @@ import numpy as np
 
 from bench.evidence import COLUMNS, Cell, Evidence
 from bench.plan import Component, Place, Plan
+from bench.thumbnails import EXTRAS
 
 FORMAT = 2
 FILE = "evidence.sqlite"
+OF_CELLS = ("score", "prediction", *EXTRAS)  # pictures under the key of a cell; photos and ground truths are of images
 
 _SCHEMA = f"""
 create table if not exists meta (name text primary key, value text not null) without rowid;
@@ -145,6 +147,7 @@ class Store:
     def _connected(self, writing: bool) -> sqlite3.Connection:
         if writing:
             connection = sqlite3.connect(self.path, check_same_thread=False)
+            connection.execute("pragma auto_vacuum = incremental")  # of a new file; see `keep_pictures`
             connection.execute("pragma journal_mode = wal")
             connection.execute("pragma synchronous = normal")
             return connection
@@ -451,8 +454,12 @@ class Store:
         place: Place,
         cells: Iterable[tuple[bytes, str, str, Evidence]],
         pictures: Iterable[tuple[str, bytes, bytes]] = (),
+        bare: Iterable[bytes] = (),
     ) -> None:
-        """Store the cells (key, localizer, spec, evidence) and pictures (what, key, bytes) of a job at once."""
+        """Store the cells (key, localizer, spec, evidence) and pictures (what, key, bytes) of a job at once.
+
+        bare: keys of cells that lose the pictures they have.
+        """
         ids = self._ids
         image, truth = self.connection.execute(
             "select component, truth from image where id = ?", (self._images[place.image],)
@@ -470,6 +477,8 @@ class Store:
             self.connection.executemany(f"insert or replace into evidence values ({marks})", rows)
             self.connection.executemany("insert or replace into statistic values (?, ?, ?, ?, ?)", statistics)
             self.connection.executemany("insert or replace into picture values (?, ?, ?)", list(pictures))
+            kinds = [(what, key) for key in bare for what in OF_CELLS]
+            self.connection.executemany("delete from picture where what = ? and key = ?", kinds)
             self.connection.execute("delete from begun where place = ?", (self._name_of(place),))
 
     @property
@@ -497,6 +506,33 @@ class Store:
         sample = self._plan.images[place.image].sample
         names = [self._plan.models[i].name for i in self._plan.groups[place.group]]
         return json.dumps([sample.test_set, sample.id, names])
+
+    def keep_pictures(self, cells: Iterable[tuple[str, str, str, str]]) -> int:
+        """Delete all pictures but those of these (localizer, test set, image, spec), and give the space back.
+
+        Photos and ground truths stay where a cell of them does. Returns how many pictures went.
+        """
+        execute = self.connection.execute
+        kept = list(cells)
+        with self._guard(), self.connection:
+            execute(
+                "create temp table if not exists keep (own integer, key blob, primary key (own, key)) without rowid"
+            )
+            execute("delete from keep")
+            shown = {photo_key(*cell[1:3]) for cell in kept} | {photo_key(*cell[1:]) for cell in kept}
+            self.connection.executemany("insert into keep values (0, ?)", [(key,) for key in shown])
+            models = dict(execute("select name, id from model").fetchall())
+            images = {(s, n): i for i, s, n in execute("select id, test_set, name from image")}
+            levels = dict(execute("select spec, id from level").fetchall())
+            wanted = [(images[s, n], models[model], levels[spec]) for model, s, n, spec in kept]
+            query = "insert or ignore into keep select 1, key from asked where image = ? and model = ? and level = ?"
+            self.connection.executemany(query, wanted)
+            kinds = ", ".join(f"'{what}'" for what in OF_CELLS)
+            query = f"delete from picture where (what in ({kinds}), key) not in (select own, key from keep)"
+            gone = execute(query).rowcount
+        with self._guard():
+            execute("pragma incremental_vacuum").fetchall()
+        return gone
 
     def take_in(self, other: Store) -> None:
         """Copy all cells of another folder into this one. Raises StoreError where both call different things alike."""
@@ -561,7 +597,17 @@ class Store:
 
     def groups(self) -> list[tuple[str, str]]:
         """(localizer, test set) pairs with cells, in order."""
-        query = f"select model.name, image.test_set from {_ASKED} group by 1, 2 order by min(image.id), min(model.id)"
+        # one look-up a pair: grouping all cells took seconds per million
+        query = """
+            select name, test_set from (
+                select model.id as model, model.name, sets.test_set, (
+                    select image.id from image where image.test_set = sets.test_set
+                        and exists (select 1 from asked where asked.image = image.id and asked.model = model.id)
+                    order by image.id limit 1
+                ) as first
+                from model cross join (select distinct test_set from image) as sets
+            ) where first is not null order by first, model
+        """
         return list(self.connection.execute(query))
 
     def specs(self) -> list[str]:

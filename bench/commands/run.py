@@ -21,6 +21,7 @@ from bench.config import read_config, with_named
 from bench.data import open_test_sets
 from bench.engines import BACKENDS
 from bench.export import stated_request
+from bench.gallery import ALL_UP_TO, EACH_END, PICTURES
 from bench.metrics import find_all
 from bench.perturb import parse
 from bench.request import in_precision, model_record, plan_models, requested_models, without_paths
@@ -54,6 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu, cuda (all cards) or cuda:0,1, for networks (default cpu)")
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="float32", help="in which networks compute (default float32)"
+    )
+    parser.add_argument(
+        "--pictures",
+        choices=PICTURES,
+        default="auto",
+        help=f"small pictures of all cells, of extremes (the {EACH_END} best and {EACH_END} worst images of each "
+        f"localizer, set and level) or of none (default auto: all up to {ALL_UP_TO} cells, else extremes)",
     )
     parser.add_argument("--limit", type=positive_int, help="at most this many images of each test set, evenly spread")
     parser.add_argument("--seed", type=int, help="seed of random perturbations (default 0)")
@@ -112,7 +120,15 @@ def _carried_out(args: argparse.Namespace) -> tuple[dict, list[str]]:
     records = [model_record(each, planned, unusable) for each in wanted]
     protocols = tuple(protocol.name for protocol in find_all(args.protocols))
     cells = plan.Plan(
-        planned, test_sets, perturbations, args.seed, device, protocols, args.limit, worker_devices=tuple(devices)
+        planned,
+        test_sets,
+        perturbations,
+        args.seed,
+        device,
+        protocols,
+        args.limit,
+        worker_devices=tuple(devices),
+        pictures=args.pictures,
     )
     return carry_out(
         cells,
