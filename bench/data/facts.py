@@ -104,7 +104,8 @@ def facts(test_set: TestSet, sample: Sample) -> Facts:
 def _container(image: Image.Image) -> dict:
     found = {"format": "JPEG" if image.format == "MPO" else image.format, "mode": image.mode}
     exif = image.getexif()
-    found |= {"exif": bool(exif), "software": str(exif.get(ExifTags.Base.Software, ""))[:40]}
+    has_exif = ExifTags.IFD.Exif in exif if image.format == "TIFF" else bool(exif)  # a TIFF's own tags are no EXIF
+    found |= {"exif": has_exif, "software": str(exif.get(ExifTags.Base.Software, ""))[:40]}
     found["orientation"] = stored_orientation(image)
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         tables = {number: list(values) for number, values in sorted(image.quantization.items())}
