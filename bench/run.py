@@ -141,7 +141,7 @@ def _listed(about: Mapping, name: str) -> list:
 def _held(store: Store, grid: plan.Plan, records: list[dict], before: Mapping) -> dict:
     """Records of all localizers and test sets that the folder holds, those of earlier requests among them."""
     models, sets = {g[0] for g in store.groups()}, {g[1] for g in store.groups()}
-    sets_now = [_test_set_record(t) for t in grid.test_sets]
+    sets_now = [t.record() for t in grid.test_sets]
     return {
         "models": _merged(before.get("models", ()), records, models),
         "test_sets": _merged(before.get("test_sets", ()), sets_now, sets),
@@ -221,19 +221,6 @@ def _words(seconds: float) -> str:
 def limited(test_set: TestSet, limit: int | None) -> TestSet:
     """The set with at most this many images, spread evenly."""
     return dataclasses.replace(test_set, samples=plan.limited(test_set.samples, limit))
-
-
-def _test_set_record(test_set: TestSet) -> dict:
-    tampered = sum(s.tampered for s in test_set.samples)
-    return {
-        "name": test_set.name, "title": test_set.title, "card": test_set.card.name if test_set.card else "",
-        "subset": getattr(test_set, "subset", "") or "",
-        "digest": test_set.digest, "n": len(test_set.samples),
-        "n_tampered": tampered, "n_authentic": len(test_set.samples) - tampered,
-        "demonstration": test_set.demonstration,
-        "note": test_set.note, "licence": test_set.licence, "citation": test_set.citation,
-        "defects": [{"file": d.file, "problem": d.problem} for d in test_set.defects],
-    }  # fmt: skip
 
 
 def _timing(tally: Tally) -> dict:

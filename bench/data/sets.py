@@ -152,12 +152,12 @@ class TestSet:
         return content.hexdigest()
 
     def record(self) -> dict:
-        """What run.json keeps of the set: name, title, card, subset, fingerprint, numbers, terms, remarks, defects, and
+        """What run.json keeps of the set: name, title, card, subset, digest, numbers, terms, remarks, defects, and
         what `bench data audit` said of these very files on this machine."""
         tampered = self.tampered
         return {
             "name": self.name, "title": self.title, "card": self.card.name if self.card else "",
-            "subset": self.subset, "fingerprint": self.digest, "n": len(self.samples),
+            "subset": self.subset, "digest": self.digest, "n": len(self.samples),
             "n_tampered": len(tampered), "n_located": sum(s.located for s in tampered),
             "n_authentic": len(self.samples) - len(tampered), "demonstration": self.demonstration,
             "note": self.note, "licence": self.licence, "citation": self.citation,
