@@ -111,7 +111,8 @@ def build(comparison: Comparison, images, inline: dict[str, str], album: Album, 
         context = module.context(comparison)
         if context is not None:
             name = module.__name__.rpartition(".")[2]
-            template = environment.get_template(f"sections/{name}.html.j2")
+            own = getattr(module, "TEMPLATE", None)  # of a short section, in its module
+            template = environment.from_string(own) if own else environment.get_template(f"sections/{name}.html.j2")
             common = {"comparison": comparison, "single": single, "levels": levels, "album": album}
             rendered.append(
                 {

@@ -67,7 +67,7 @@ def _protocols() -> list[dict]:
     from bench.metrics.describe import protocol_records
 
     cost = "{seconds:.3f} s and {bytes:,} bytes per map of 1 megapixel"
-    return [{**record, "summary": cost.format(**record)} for record in protocol_records()]
+    return [{**r, "summary": cost.format(**r) if "seconds" in r else "cost not measured"} for r in protocol_records()]
 
 
 def _metrics() -> list[dict]:

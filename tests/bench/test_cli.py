@@ -48,6 +48,16 @@ def test_listings(what, name, capsys):
     assert name in {row["name"] for row in json.loads(capsys.readouterr().out)}
 
 
+def test_a_protocol_whose_cost_was_not_measured_is_listed(monkeypatch, capsys):
+    from bench.metrics import describe
+
+    costs = describe.costs()
+    left = {name: cost for name, cost in costs["protocols"].items() if name != "mpc"}
+    monkeypatch.setattr(describe, "costs", lambda: {**costs, "protocols": left})
+    assert main(["list", "protocols"]) == 0
+    assert "cost not measured" in capsys.readouterr().out
+
+
 def test_weights_states(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
     assert main(["weights", "mpc-catnet"]) == 1

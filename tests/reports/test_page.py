@@ -4,6 +4,7 @@ import hashlib
 import html
 import json
 import re
+import types
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,16 @@ def test_the_answer_comes_first_and_how_the_run_was_made_last(page):
         assert text.index(fact) > last
     assert text.index("is a demonstration, not a scientific test set") < text.index('<section id="leaderboard"')
     assert "Field photographs is a demonstration" not in text
+
+
+def test_a_section_may_hold_its_template_and_its_values_are_escaped(run, tmp_path, monkeypatch):
+    section = types.ModuleType("reports.sections.toy")
+    section.ORDER, section.TITLE, section.TEMPLATE = 105, "Toy section", "<p>{{ name }}</p>"
+    section.context = lambda comparison: {"name": "<toy>"}
+    found = [*pages.found_sections(), section]
+    monkeypatch.setattr(pages, "found_sections", lambda: found)
+    text = write_page(tmp_path, run)
+    assert "Toy section" in text and "<p>&lt;toy&gt;</p>" in text
 
 
 def test_gaps_are_named(page):
