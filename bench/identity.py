@@ -34,6 +34,8 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
+from models.localizer import RESOURCES
+
 SUITE = ("bench", "models")
 # They decide which class is built and what is said of it, not what it computes.
 REGISTRIES = frozenset(f"models{name}" for name in ("", ".registry", ".card", ".building", ".localizer", ".index"))
@@ -415,7 +417,7 @@ def identify(localizer: object, weights: str | None = None) -> Identity:
     parts |= {f"code {name}": digest for name, digest in code.definitions.items()}
     if declared is None:
         state = _State(cls.card.name if hasattr(cls, "card") else cls.__qualname__, own, weights)
-        skipped = UNKEYED if own else frozenset()
+        skipped = UNKEYED if own else frozenset(RESOURCES)
         for name, value in sorted(vars(localizer).items()):
             if name not in skipped:
                 parts[f"attribute {name}"] = state.digest(value, name)
