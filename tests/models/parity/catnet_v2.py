@@ -14,6 +14,7 @@ from models.deep.parts.dct_volume import dct_volume, luma_coefficients, with_jpe
 from models.image import ForensicImage, encode_jpeg
 
 SUBSAMPLINGS = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}  # by the luma's sampling factors
+SIGMOID_OF = {"prob": "logits"}  # of their difference; logits of 1e4 saturate it
 QUICK = {"case_png_q100_444_150x170_s4"}
 
 
