@@ -187,65 +187,88 @@ def local_std(grey: np.ndarray) -> np.ndarray:
 class Field:
     """A nearest-neighbour field being improved: for every grid point the best target patch found so far.
 
-    features: float32 (rows, columns, n). Grid points are every STRIDE-th row and column of them.
+    features: float32 (rows, columns, n). Grid points are every STRIDE-th row and column of them, numbered row by row.
+
+    Costs only fall, so an offset that a point has refused once it would refuse again: a neighbour's offset is looked at
+    only if it changed since it was last looked at. This changes no result.
     """
 
     def __init__(self, features: np.ndarray, min_distance: float):
         self.limits = features.shape[:2]
         self.flat = features.reshape(-1, features.shape[2])
-        self.y, self.x = np.meshgrid(*(np.arange(0, n, STRIDE, dtype=np.int32) for n in self.limits), indexing="ij")
-        self.own = features[::STRIDE, ::STRIDE]
+        rows, columns = (np.arange(0, n, STRIDE, dtype=np.int32) for n in self.limits)
+        self.shape = len(rows), len(columns)
+        self.y, self.x = (axis.ravel() for axis in np.meshgrid(rows, columns, indexing="ij"))
+        self.own = features[::STRIDE, ::STRIDE].reshape(len(self.y), -1)
         self.nearest_allowed = min_distance**2
         self.offset_y, self.offset_x = np.zeros_like(self.y), np.zeros_like(self.x)
-        self.cost = np.full(self.y.shape, np.inf, np.float32)
+        self.cost = np.full(len(self.y), np.inf, np.float32)
+        self.clock = 0  # counts the calls of `consider`
+        self.changed = np.zeros(len(self.y), np.int32)  # the call in which a point's offset last changed
+        self.looked: dict[tuple[int, int], int] = {}  # the call in which these steps were last looked at
+        self.steps: dict[tuple[int, int], np.ndarray] = {}
 
-    def consider(self, offset_y: np.ndarray, offset_x: np.ndarray) -> None:
-        """Take these offsets where they lead to a nearer patch inside the image."""
-        y, x = self.y + offset_y, self.x + offset_x
+    def consider(self, at: np.ndarray, offset_y: np.ndarray, offset_x: np.ndarray) -> None:
+        """Have the points `at` take these offsets where they lead to a nearer patch inside the image."""
+        self.clock += 1
+        y, x = self.y[at] + offset_y, self.x[at] + offset_x
         useful = (y >= 0) & (y < self.limits[0]) & (x >= 0) & (x < self.limits[1])
         useful &= offset_y * offset_y + offset_x * offset_x >= self.nearest_allowed
-        useful &= (offset_y != self.offset_y) | (offset_x != self.offset_x)
-        at = np.flatnonzero(useful)
-        target = self.flat[y.ravel()[at] * self.limits[1] + x.ravel()[at]]
-        target -= self.own.reshape(-1, self.own.shape[2])[at]
+        useful &= (offset_y != self.offset_y[at]) | (offset_x != self.offset_x[at])
+        kept = np.flatnonzero(useful)
+        at = at[kept]
+        target = self.flat.take(y[kept] * self.limits[1] + x[kept], axis=0)
+        target -= self.own.take(at, axis=0)
         cost = np.einsum("ij,ij->i", target, target)
-        better = cost < self.cost.ravel()[at]
-        at, cost = at[better], cost[better]
-        self.cost.ravel()[at] = cost
-        self.offset_y.ravel()[at] = offset_y.ravel()[at]
-        self.offset_x.ravel()[at] = offset_x.ravel()[at]
+        better = np.flatnonzero(cost < self.cost[at])
+        at, kept = at[better], kept[better]
+        self.cost[at] = cost[better]
+        self.offset_y[at], self.offset_x[at] = offset_y[kept], offset_x[kept]
+        self.changed[at] = self.clock
 
-    def neighbour(self, row_step: int, column_step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Offsets of the grid point this many steps away, of the border where that is outside."""
-        rows = np.clip(np.arange(self.y.shape[0]) + row_step, 0, self.y.shape[0] - 1)
-        columns = np.clip(np.arange(self.y.shape[1]) + column_step, 0, self.y.shape[1] - 1)
-        return self.offset_y[rows][:, columns], self.offset_x[rows][:, columns]
+    def neighbour(self, row_step: int, column_step: int) -> np.ndarray:
+        """The grid point this many steps away from each one, the outermost one where that is outside."""
+        if (row_step, column_step) not in self.steps:
+            steps = zip(self.shape, (row_step, column_step), strict=True)
+            rows, columns = (np.clip(np.arange(n) + step, 0, n - 1) for n, step in steps)
+            self.steps[row_step, column_step] = (rows[:, None] * self.shape[1] + columns).ravel()
+        return self.steps[row_step, column_step]
 
     def start(self, rng: np.random.Generator) -> None:
         """Offsets to neighbours in the order of random projections: alike patches have similar projections."""
-        own = self.own.reshape(-1, self.own.shape[2])
-        y, x = self.y.ravel(), self.x.ravel()
-        own = (own - own.mean(axis=0)) / np.maximum(own.std(axis=0), 1e-6)
+        every = np.arange(len(self.y))
+        own = (self.own - self.own.mean(axis=0)) / np.maximum(self.own.std(axis=0), 1e-6)
         for direction in rng.normal(size=(PROJECTIONS, own.shape[1])).astype(np.float32):
             order = np.argsort(own @ direction, kind="stable")
             for reach in range(1, RANK_REACH + 1):
                 for turn in (reach, -reach):
                     other = np.empty_like(order)
                     other[order] = np.roll(order, turn)
-                    self.consider((y[other] - y).reshape(self.y.shape), (x[other] - x).reshape(self.x.shape))
+                    self.consider(every, self.y[other] - self.y, self.x[other] - self.x)
 
     def improve(self, rng: np.random.Generator) -> None:
         """One round: offsets of neighbours, their linear extrapolation, and random changes of one's own."""
         for step in (8, 4, 2, 1):
             for row, column in NEIGHBOURS[:4] if step > 1 else NEIGHBOURS:
-                near_y, near_x = self.neighbour(step * row, step * column)
-                self.consider(near_y, near_x)
-                if step <= 4:
-                    far_y, far_x = self.neighbour(2 * step * row, 2 * step * column)
-                    self.consider(2 * near_y - far_y, 2 * near_x - far_x)
+                self.look(step * row, step * column, extrapolate=step <= 4)
+        every = np.arange(len(self.y))
         for radius in (max(self.limits) // 4, 16, 4, 1):
-            change = rng.integers(-radius, radius + 1, (2, *self.y.shape), dtype=np.int32)
-            self.consider(self.offset_y + change[0], self.offset_x + change[1])
+            change = rng.integers(-radius, radius + 1, (2, *self.shape), dtype=np.int32).reshape(2, -1)
+            self.consider(every, self.offset_y + change[0], self.offset_x + change[1])
+
+    def look(self, row_step: int, column_step: int, extrapolate: bool) -> None:
+        """Consider the offset of the neighbour this many steps away, then what it and the one behind extrapolate to."""
+        near, far = self.neighbour(row_step, column_step), self.neighbour(2 * row_step, 2 * column_step)
+        new = self.changed >= self.looked.get((row_step, column_step), 0)
+        self.looked[row_step, column_step] = self.clock + 1
+        near_y, near_x = self.offset_y[near], self.offset_x[near]
+        at = np.flatnonzero(new[near])
+        self.consider(at, near_y[at], near_x[at])
+        if extrapolate:
+            new |= self.changed == self.clock
+            at = np.flatnonzero(new[near] | new[far])
+            behind = far[at]
+            self.consider(at, 2 * near_y[at] - self.offset_y[behind], 2 * near_x[at] - self.offset_x[behind])
 
 
 def nearest_neighbours(features: np.ndarray, min_distance: float, iterations: int) -> np.ndarray:
@@ -258,7 +281,7 @@ def nearest_neighbours(features: np.ndarray, min_distance: float, iterations: in
     field.start(rng)
     for _ in range(iterations):
         field.improve(rng)
-    return np.stack([field.offset_y, field.offset_x], axis=2)
+    return np.stack([axis.reshape(field.shape) for axis in (field.offset_y, field.offset_x)], axis=2)
 
 
 def affine_fit(offset: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray]:
