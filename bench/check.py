@@ -20,7 +20,7 @@ from bench.max_t import paired_changes
 from bench.metrics import METRICS
 from bench.metrics.metric import DOWN
 from bench.reference import CELL, KEPT
-from bench.results import from_evidence, is_whole, read_results
+from bench.results import OWN_MEAN, WHOLE_SET, from_evidence, is_whole, read_results
 from bench.store import Store
 from bench.usage import UsageError
 
@@ -123,7 +123,9 @@ def scored(folder: Path, about: Mapping, metrics: tuple[tuple[str, str], ...] = 
     """The per-image values (columns CELL, image, source, value) of a finished run; NaN where a metric is undefined."""
     table = _results(folder, about)
     chosen = pd.MultiIndex.from_frame(table[["protocol", "metric"]]).isin(pd.MultiIndex.from_tuples(metrics))
-    table = table.loc[chosen & (table["image"] != "*"), [*CELL, "image", "source", "value"]].reset_index(drop=True)
+    table = table.loc[
+        chosen & ~table["image"].isin((WHOLE_SET, OWN_MEAN)), [*CELL, "image", "source", "value"]
+    ].reset_index(drop=True)
     if (twice := table.duplicated([*CELL, "image"])).any():
         row = table[twice].iloc[0]
         raise UsageError(f"{folder / 'results.csv'} is damaged: two values of {row['image']} under {row['spec']}")

@@ -97,6 +97,11 @@ def run_data(folder: Path, label: str, stack: contextlib.ExitStack) -> RunData:
     results, cells = source.results(), source.cells()
     if not len(cells):
         raise UsageError(f"{folder} holds no result yet; run the same `bench run` command again, it resumes")
+    if strange := sorted(set(results["model"].unique()) - set(cells["model"])):
+        raise UsageError(
+            f"{folder} holds files of different runs: {strange[0]} has results and is not in evidence.sqlite; "
+            "run the same `bench run` command again"
+        )
     about = {**about, "metrics": _metric_records(about), "perturbations": _families(about)}
     flagged = contaminated(about)
     images = results[results["image"] != OWN_MEAN]

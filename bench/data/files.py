@@ -95,9 +95,10 @@ def _walk(root: Path, hint: str = ""):
                 path = Path(folder, name)
                 below = shown(path.relative_to(root).as_posix())
                 composed = unicodedata.normalize("NFC", below)
-                key = below if composed in taken else composed
+                # the two forms of one name may lie side by side; in tables "*" and "**" stand for whole test sets
+                key = next(n for n in (composed, below, unicodedata.normalize("NFD", below)) if n not in taken)
                 taken.add(key)
-                yield key, path
+                yield key.replace("*", "\\x2a") if os.path.splitext(key)[0] in ("*", "**") else key, path
 
 
 def _sniff(path: Path) -> str:

@@ -47,10 +47,16 @@ def damage(file: Path, how: str, other: Path) -> None:
         shutil.copy(other / file.name, file)
 
 
+def rows_of_centre(folder: Path) -> list[str]:
+    """The results of the request's localizer; a folder may hold another run's beside them."""
+    lines = (folder / "results.csv").read_text().splitlines()
+    return sorted(line for line in lines if line.strip('"').startswith("centre"))
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_is_damaged(intact, tmp_path, tried, name):
     data = f"folder:{intact / 'images'},{intact / 'masks'}"
-    truth = sorted((intact / "run" / "results.csv").read_text().splitlines())
+    truth = rows_of_centre(intact / "run")
     wrong = []
     for how in DAMAGES:
         folder = tmp_path / how
@@ -68,7 +74,7 @@ def test_a_file_is_damaged(intact, tmp_path, tried, name):
         wrong += [f"{name} {how}: {fault}" for fault in faults(results)]
         if results[0]["code"] == 1:
             wrong.append(f"{name} {how}: check calls an unchanged localizer worse: {results[0]['said']}")
-        if results[-1]["code"] == 0 and sorted((folder / "results.csv").read_text().splitlines()) != truth:
+        if results[-1]["code"] == 0 and rows_of_centre(folder) != truth:
             wrong.append(f"{name} {how}: another table after the same command")
     assert not wrong, f"{len(wrong)}\n" + "\n".join(wrong[:4])
 

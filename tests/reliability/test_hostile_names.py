@@ -21,7 +21,7 @@ NAMES = [
     "plain", "with blank", " leading", "trailing ", "tab\there", "line\nfeed", "carriage\rreturn", 'quote"d', "quote'd",
     "back\\slash", "dollar$HOME", "star*", "what?", "[bracket]", "{0}", "%s%n", "~tilde", "-dash", "--out", "=cmd()",
     "+1", "@160", "#hash", "semi;colon", "com,ma", "pi|pe", "co:lon", "a&amp;b", "<b>bold<", "<script>alert(1)<",
-    "`tick`", "umlautü", "emoji🙂", "rtl\u202eabc", "zero\u200bwidth", "nul\u2400", "..dots", "...", "a" * 240, "NaN",
+    "`tick`", "umlautü", "emoji🙂", "rtl\u202eabc", "zero\u200bwidth", "nul\u2400", "dots...", "a" * 240, "NaN",
     "null", "1e5", "001", "True", "*", "**", "con", "über" * 20,
 ]  # fmt: skip
 BYTES = [b"latin\xe9", b"\xff\xfe", b"half\xc3"]
