@@ -45,7 +45,7 @@ class Splicebuster(Localizer):
     """Mahalanobis distance of a block's residual co-occurrences from the photo's.
 
     The luminance's third-order differences, across and down, are quantised to -1, 0, 1; the frequencies of four in
-    a row and of four in a column, up to reversal and sign, make 50 features a block, of which the square roots are
+    a row and of four in a column, up to reversal and sign, make 50 features per block, of which the square roots are
     reduced by principal components. A Gaussian for the photo and a uniform distribution for what does not belong to it
     are fitted by expectation maximisation.
 

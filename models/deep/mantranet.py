@@ -67,7 +67,7 @@ class ManTraNet(nn.Module):
         return tiling.apply(lambda part: detector(detector.normalize(self.adapted(part), statistics), statistics), x)
 
     def adapted(self, x: Tensor) -> Tensor:
-        """64 features a pixel (B, 64, H, W), before they are normalized."""
+        """64 features per pixel (B, 64, H, W), before they are normalized."""
         return self.AnomalyDetector.adaptation(self.IMTFE(x))
 
     def moments(self, x: Tensor, tiling: Tiling) -> tuple[Tensor, Tensor]:

@@ -117,7 +117,7 @@ class SegFormerEncoder(nn.Module):
 
 
 class Enlargement(nn.Module):
-    """Each map to the size, and number of channels, of its encoder's first: one transposed convolution a stage."""
+    """Each map to the size, and number of channels, of its encoder's first: one transposed convolution per stage."""
 
     def __init__(self, maps: tuple[tuple[str, int], ...], widths: Mapping[str, tuple[int, ...]]):
         super().__init__()
@@ -183,7 +183,7 @@ def _filtered(x: Tensor, drop) -> Tensor:
 
 
 def dct_matrix(size: int) -> Tensor:
-    """Float32 (size, size): the orthonormal DCT-II, one frequency a row.
+    """Float32 (size, size): the orthonormal DCT-II, one frequency per row.
 
     In single precision throughout, like the authors' code: the angles' rounding errors are part of what was trained.
     """

@@ -1,6 +1,6 @@
 """HRNet: branches at four resolutions side by side that exchange features (Wang et al., TPAMI 2021, section 3).
 
-The forms that forgery localizers use differ in width, depth, stride of the stem, number of branches a stage, and in how
+The forms that forgery localizers use differ in width, depth, stride of the stem, branches per stage, and in how
 a coarse feature map is enlarged when it is added to a finer one. Tensor names are those of the released checkpoints.
 """
 
@@ -60,7 +60,7 @@ def basic_blocks(channels: int, out: int, count: int) -> nn.Sequential:
 class HighResolutionModule(nn.Module):
     """Basic blocks on every branch, then each of the first `outputs` branches receives the sum of all branches.
 
-    widths: channels of the branches, finest first. blocks: basic blocks a branch. enlarge: key of ENLARGE.
+    widths: channels of the branches, finest first. blocks: basic blocks per branch. enlarge: key of ENLARGE.
     """
 
     def __init__(self, widths: Sequence[int], blocks: int, enlarge: str, outputs: int):
@@ -130,7 +130,7 @@ def pass_on(layers: Iterable[nn.Module | None], features: list[Tensor]) -> list[
 
 
 class HRNet(nn.Module):
-    """The backbone: (B, 3, H, W) to one feature map a branch, finest first.
+    """The backbone: (B, 3, H, W) to one feature map per branch, finest first.
 
     widths: channels of the four branches. modules: high-resolution modules of stages 2, 3 and 4. blocks: residual
     blocks of stage 1 and of every branch in a module. branches: how many of the branches stages 2, 3 and 4 have.

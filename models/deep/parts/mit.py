@@ -38,7 +38,7 @@ def strips(height: int, width: int, halo: int = 0) -> list[Piece]:
 
 
 def in_strips(function: Callable[[Tensor, int], Tensor], tokens: Tensor, height: int, width: int, halo: int = 0):
-    """`function` of the tokens (B, N, C) of some rows and their number, put together; it keeps N.
+    """`function` of the tokens (B, N, C) of some rows and their number, stitched together; it keeps N.
 
     The same as of all tokens if nothing depends on tokens more than `halo` rows away.
     """
