@@ -300,7 +300,7 @@ def _guarded(text: str) -> str:
 
 def _unguarded(column: pd.Series) -> pd.Series:
     if isinstance(column.dtype, pd.CategoricalDtype):
-        return column.cat.rename_categories([text.removeprefix("'") for text in column.cat.categories])
+        return column.cat.rename_categories([str(text).removeprefix("'") for text in column.cat.categories])
     return column.str.removeprefix("'")
 
 
