@@ -160,8 +160,6 @@ class _Found:
             self.reject(file, problem)
             return
         sample_id = file.rpartition(".")[0]
-        if not sample_id.strip("*"):  # in results tables, asterisks stand for the whole set
-            sample_id = file
         while sample_id in self.ids:
             sample_id = file if sample_id != file and file not in self.ids else sample_id + "'"
         self.ids.add(sample_id)
