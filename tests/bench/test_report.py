@@ -57,14 +57,17 @@ def test_the_latest_run_is_the_default(run_folder, monkeypatch):
 
 def test_two_runs_of_one_name_are_refused(run_folder, capsys):
     assert main(["report", str(run_folder), str(run_folder)]) == 2
-    assert "same label" in capsys.readouterr().err
+    assert "mine is given twice" in capsys.readouterr().err
 
 
-def test_an_unfinished_run_says_how_to_finish(run_folder, capsys):
+def test_an_unfinished_run_is_shown_from_its_evidence_and_says_so(run_folder):
     about = json.loads((run_folder / "run.json").read_text())
     (run_folder / "run.json").write_text(json.dumps({**about, "finished": None}))
-    assert main(["report", str(run_folder)]) == 2
-    assert "it resumes" in capsys.readouterr().err
+    (run_folder / "results.csv").write_text("an older run's")
+    assert main(["report", str(run_folder)]) == 0
+    assert "This run is not finished" in (run_folder / "report" / "report.html").read_text()
+    summary = pd.read_csv(run_folder / "report" / "tables" / "summary.csv", dtype={"level": str})
+    assert summary.query("metric == 'f1' and spec == 'identity'")["mean"].tolist() == [1.0]
 
 
 def test_a_table_that_was_edited_is_not_taken(run_folder):
