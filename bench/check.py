@@ -220,7 +220,7 @@ def _judge(rows: pd.DataFrame, min_effect: float, rate: float) -> list[Verdict]:
         change = gain * sign[at]
         verdicts.append(
             Verdict(
-                *keys[key],
+                **dict(zip(CELL, keys[key], strict=True)),
                 n=int(found.images[at]),
                 photos=int(found.photos[at]),
                 reference=float(np.mean(old[both, at] if both.any() else cell_rows["value_reference"])),

@@ -33,7 +33,7 @@ def write(path: Path, suite: str, cases: Sequence[Case]) -> None:
         "errors": sum(case.error is not None for case in cases),
     }
     root = ET.Element("testsuites")
-    node = ET.SubElement(root, "testsuite", name=suite, **{name: str(count) for name, count in counts.items()})
+    node = ET.SubElement(root, "testsuite", {"name": suite} | {name: str(count) for name, count in counts.items()})
     for case in cases:
         item = ET.SubElement(node, "testcase", classname=_clean(case.group), name=_clean(case.name))
         if case.numbers:

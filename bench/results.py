@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -236,7 +237,7 @@ _FORM = {
 _ALWAYS = ("models", "test_sets", "protocols")
 
 
-def _misfit(found: object, form: object, whole: bool, place: str = "it") -> str:
+def _misfit(found: Any, form: Any, whole: bool, place: str = "it") -> str:
     """The first part that is of another kind than the form says, in words; "" where all fit.
 
     Args:

@@ -259,7 +259,7 @@ def over_seeds(
     sums, sizes = cluster_sums((values - mean)[:, None], np.asarray(clusters))
     groups = len(sizes)
     if groups < 2:
-        return OverSeeds(mean, *[math.nan] * 5, values.size, groups)
+        return OverSeeds(mean, math.nan, math.nan, math.nan, math.nan, math.nan, values.size, groups)
     of_images = groups / (groups - 1) * float((sums**2).sum()) / values.size**2
     of_seeds = between.value * weight
     variance = of_images + of_seeds

@@ -125,7 +125,7 @@ def test_file_operations(request_folder, count, tried):
 def test_outputs_are_whole_or_absent(request_folder, count, tried, command):
     """A report or a reference whose writing is killed leaves the old one, or none, never a part."""
     root = request_folder.root
-    out = root / "written"
+    out = root / f"written-{command}"
     words = {
         "report": ["report", str(root / "undisturbed"), "--out", str(out)],
         "update": ["check", str(root / "undisturbed"), "--against", str(out / "reference.json"), "--update"],
@@ -138,7 +138,7 @@ def test_outputs_are_whole_or_absent(request_folder, count, tried, command):
     assert killed(0) == 0
     total = int((root / "count").read_text())
     whole = {path.relative_to(out): path.stat().st_size for path in out.rglob("*") if path.is_file()}
-    for at in sorted(set(np.linspace(1, total, count(1, 20)).astype(int).tolist())):
+    for at in sorted(set(np.linspace(1, total, count(2, 20)).astype(int).tolist())):
         shutil.rmtree(out)
         assert killed(at) in (-9, 0)
         tried[f"kill while the {command} is written"] += 1

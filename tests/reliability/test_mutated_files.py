@@ -63,7 +63,7 @@ def test_references(material, count, tried, how):
     """No mutated reference gives a traceback; a part that changed kind is never passed over as equal or as worse."""
     file = material / "reference.json"
     mutate = mutations.of_bytes if how == "bytes" else mutations.of_json
-    variants = mutated(file, count(40, 1500), 1, mutate)
+    variants = mutated(file, count(25, 1500), 1, mutate)
     words = ["check", str(material / "run"), "--against", str(file)]
     report(list(drive(material, [{"words": words, "files": {str(file): v}} for v in variants])), tried, "reference")
 
@@ -103,7 +103,7 @@ def test_evidence(material, count, tried):
     truth = (material / "run" / "results.csv").read_bytes()
     whole = (material / "run" / "evidence.sqlite").read_bytes()
     wrong = []
-    for number in range(count(4, 60)):
+    for number in range(count(2, 60)):
         folder = material / f"damaged{number}"
         shutil.copytree(material / "run", folder)
         content = mutations.of_bytes(whole, np.random.default_rng([3, number]))
@@ -130,7 +130,7 @@ def test_photos_and_masks(tmp_path, count, tried, suffix):
     words = ["run", "--models", "centre", "--data", data, "--perturbations", "clean", "--workers", "1"]
     steps = [
         {"words": [*words, "--out", str(tmp_path / f"run{i}")], "files": {str(victim): content}}
-        for i, content in enumerate(mutated(victim, count(6, 200), 4))
+        for i, content in enumerate(mutated(victim, count(4, 200), 4))
     ]
     report(list(drive(tmp_path, steps)), tried, f"{'mask' if suffix == '.gif' else 'photo'} {suffix}")
     for number in range(len(steps)):
@@ -186,7 +186,7 @@ def test_score_maps(tmp_path, count, tried, suffix):
     (maps / "maps.toml").write_text('kind = "probability"\n')
     words = ["run", "--models", f"maps:{maps}", "--data", data, "--perturbations", "clean", "--workers", "1"]
     for victim in (maps / f"photo01{suffix}", maps / "maps.toml"):
-        variants = mutated(victim, count(8, 200), 5)
+        variants = mutated(victim, count(5, 200), 5)
         if victim.suffix == ".npy":
             header = victim.read_bytes().replace(b"(48, 64)", b"(9999999, 9999999)")
             pickled = tmp_path / "pickled.npy"
@@ -214,10 +214,10 @@ def test_checkpoints(tmp_path, count, tried, suffix):
     convert = ["weights", "convert", str(victim), "--out", str(tmp_path / "out.safetensors")]
     load = ["run", "--models", "mpc", "--weights", f"mpc={victim}", "--data", photos(tmp_path, 1), "--perturbations",
             "clean", "--workers", "1", "--out", str(tmp_path / "run")]  # fmt: skip
-    contents = mutated(victim, count(15, 600), 6)
+    contents = mutated(victim, count(10, 600), 6)
     # damage where it tells: in the pickle at the file's beginning and in the archive's list at its end
     whole = victim.read_bytes()
-    for number in range(count(15, 600)):
+    for number in range(count(10, 600)):
         rng = np.random.default_rng([7, number])
         contents.append(mutations.of_bytes(whole[:4096], rng) + whole[4096:])
         contents.append(whole[:-4096] + mutations.of_bytes(whole[-4096:], rng))
@@ -237,7 +237,7 @@ def test_cards_and_settings(tmp_path, count, tried, kind):
         victim = tmp_path / source.name
         shutil.copy(source, victim)
         words = ["run", "--models", "centre", "--data", f"{victim}:{tmp_path}", "--perturbations", "clean"]
-    variants = mutated(victim, count(10, 300), 8)
+    variants = mutated(victim, count(6, 300), 8)
     steps = [
         {"words": [*words, "--out", str(tmp_path / f"run{i}")], "files": {str(victim): c}}
         for i, c in enumerate(variants)
