@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -45,7 +46,8 @@ def outcomes(function: Callable, jobs: Iterable, workers: int, backend: str, nee
             yield from joblib.Parallel(return_as="generator_unordered", pre_dispatch=f"{2 * workers}")(calls)
     elif backend == "dask":
         with _dask_client(workers) as client, joblib.parallel_config(backend="dask"):
-            _require(client.run(worker_state, [str(path) for path in needed]))
+            answers = client.run(worker_state, [str(path) for path in needed], on_error="return")
+            _require({worker: state for worker, state in answers.items() if not _is_gone(state)})
             ahead = 4 * max(1, sum(client.ncores().values()))
             yield from joblib.Parallel(return_as="generator_unordered", pre_dispatch=ahead)(calls)
     else:
@@ -77,6 +79,13 @@ def worker_state(paths: Sequence[str]) -> dict[str, str]:
 
     missing = next((path for path in paths if not os.path.exists(path)), "")
     return {"suite": bench.__version__, "torch": torch.__version__, "missing": missing}
+
+
+def _is_gone(answer: object) -> bool:
+    """Whether a worker was lost before it answered, which is the scheduler's business; other errors are raised."""
+    if isinstance(answer, Exception) and not isinstance(answer, OSError):  # dask's lost connections are OSErrors
+        raise answer
+    return isinstance(answer, OSError)
 
 
 def _require(states: dict[str, dict[str, str]]) -> None:
@@ -122,12 +131,24 @@ def _start_ray(workers: int) -> None:
         raise EngineError("--backend ray needs ray: pip install 'forgery-bench[ray]'") from error
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS")
+        _require_listener(address)
         where = {"address": address} if address else {"num_cpus": workers}
         try:
             ray.init(**where, include_dashboard=False, log_to_driver=False)
         except (OSError, RuntimeError) as error:  # ConnectionError is an OSError
             raise EngineError(f"no ray cluster answers at RAY_ADDRESS={address} ({error})") from error
     register_ray()
+
+
+def _require_listener(address: str | None) -> None:
+    """Raise EngineError where nothing listens at a ray head's HOST:PORT: `ray.init` would wait for minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if not host or not port.isdigit():  # "auto", or none: ray finds its cluster itself
+        return
+    try:
+        socket.create_connection((host.rpartition("/")[2].strip("[]"), int(port)), timeout=20).close()
+    except (OSError, OverflowError) as error:
+        raise EngineError(f"no ray cluster answers at RAY_ADDRESS={address} ({error})") from error
 
 
 def _states_of_ray(paths: list[str]) -> dict[str, dict[str, str]]:

@@ -25,7 +25,7 @@ def convolve(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, activation: str =
     if conv.bias is not None:
         shift = shift + conv.bias * scale
     weight = conv.weight * scale[:, None, None, None]
-    if torch.is_autocast_enabled(x.device.type):
+    if torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type):  # "meta" has none
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight, shift = x.to(dtype), weight.to(dtype), shift.to(dtype)
     fused = fused_convolution(x.dtype) if x.device.type == "cpu" and x.dtype == weight.dtype else None

@@ -1,5 +1,6 @@
 """Settings for all tests: one thread a library, so that parallel test workers do not fight for the cores."""
 
+import logging
 import sys
 from pathlib import Path
 
@@ -13,6 +14,17 @@ from PIL import Image
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 cv2.setNumThreads(1)
+
+
+@pytest.fixture(autouse=True)
+def loggers_as_before():
+    """The command line gives the packages' loggers a handler; no later test is to meet it."""
+    loggers = [logging.getLogger(name) for name in ("bench", "models", "reports")]
+    before = [(logger.level, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, (level, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
 
 
 @pytest.fixture

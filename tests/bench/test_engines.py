@@ -28,6 +28,24 @@ def command(photo_folder, monkeypatch):
     return words
 
 
+@pytest.fixture
+def measured(tmp_path, monkeypatch):
+    """A file with a line for every map that toy localizers have made, workers of clusters begun from here included."""
+    monkeypatch.setenv("TOY_LOG", str(tmp_path / "measured.txt"))
+    return tmp_path / "measured.txt"
+
+
+def wait_for(measured, running, maps=4, seconds=120):
+    """Return when that many maps have been made; fail where the run ends before or takes too long."""
+    for _ in range(10 * seconds):
+        if measured.exists() and len(measured.read_text().splitlines()) >= maps:
+            return
+        assert running.poll() is None, "the run ended before it was to be disturbed"
+        time.sleep(0.1)
+    running.kill()
+    pytest.fail(f"fewer than {maps} maps in {seconds} s")
+
+
 def table(folder, out):
     return (folder / out / "results.csv").read_bytes()
 
@@ -40,29 +58,31 @@ def test_every_engine_gives_the_bytes_of_loky(photo_folder, command, backend):
     assert table(photo_folder, backend) == table(photo_folder, "loky")
 
 
-def test_a_cluster_that_loses_and_gains_workers_loses_nothing(photo_folder, command, monkeypatch):
+def test_a_cluster_that_loses_and_gains_workers_loses_nothing(photo_folder, command, measured, monkeypatch):
     distributed = pytest.importorskip("distributed")
     work = {"models": "toy_localizers:Slow", "perturbations": "noise:1,2,3,4,5,6"}
     subprocess.run(command("loky", "loky", **work), check=True, capture_output=True)
+    measured.unlink()
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster.scheduler_address)
-        running = subprocess.Popen(command("dask", "dask", **work), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        time.sleep(6)
+        running = subprocess.Popen(command("dask", "dask", **work), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        wait_for(measured, running)
         os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)  # the nanny of a worker
         cluster.scale(3)
-        out, _ = running.communicate(timeout=300)
+        out, said = running.communicate(timeout=300)
+    assert running.returncode == 0, said.decode()
     assert json.loads(out)["cells"]["ok"] == 28
     assert table(photo_folder, "dask") == table(photo_folder, "loky")
 
 
 @pytest.mark.parametrize("backend", ["dask", "ray"])
-def test_a_killed_parent_is_resumed(photo_folder, command, backend):
+def test_a_killed_parent_is_resumed(photo_folder, command, measured, backend):
     pytest.importorskip({"dask": "distributed"}.get(backend, backend))
     work = {"models": "toy_localizers:Slow", "perturbations": "noise:1,2,3,4,5,6"}
     running = subprocess.Popen(
         command("run", backend, **work), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    time.sleep(8)
+    wait_for(measured, running)
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
     done = subprocess.run(command("run", backend, **work), capture_output=True, check=True)
@@ -74,7 +94,7 @@ def test_a_killed_parent_is_resumed(photo_folder, command, backend):
 def test_an_address_where_nobody_answers_is_named(command, monkeypatch, backend, variable):
     pytest.importorskip({"dask": "distributed"}.get(backend, backend))
     monkeypatch.setenv(variable, "127.0.0.1:1" if backend == "ray" else "tcp://127.0.0.1:1")
-    done = subprocess.run(command("out", backend), capture_output=True, text=True)
+    done = subprocess.run(command("out", backend), capture_output=True, text=True, timeout=120)
     last = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert done.returncode == 2 and len(last) == 1 and f"{variable}=" in last[0]
 
