@@ -54,11 +54,12 @@ def rows_of_centre(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_is_damaged(intact, tmp_path, tried, name):
+def test_a_file_is_damaged(intact, tmp_path, count, tried, name):
     data = f"folder:{intact / 'images'},{intact / 'masks'}"
     truth = rows_of_centre(intact / "run")
     wrong = []
-    for how in DAMAGES:
+    first = 2 * FILES.index(name)  # the quick campaign, too, tries each damage
+    for how in (DAMAGES * 2)[first : first + count(3, len(DAMAGES))]:
         folder = tmp_path / how
         shutil.copytree(intact / "run", folder)
         damage(folder / name, how, intact / "other")

@@ -74,7 +74,7 @@ def test_names_of_photos(tmp_path, count, tried, kind):
 
 def test_names_of_folders(tmp_path, count, tried):
     names = [n for n in NAMES if "," not in n and ":" not in n and "@" not in n]
-    chosen = np.random.default_rng(0).permutation(len(names))[: count(4, len(names))]
+    chosen = np.random.default_rng(0).permutation(len(names))[: count(2, len(names))]
     for number in chosen:
         root = tmp_path / names[number]
         try:
