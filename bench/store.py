@@ -23,13 +23,14 @@ import json
 import sqlite3
 import urllib.parse
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import filelock
 import numpy as np
 
-from bench.evidence import COLUMNS, Cell, Evidence
+from bench.evidence import COLUMNS, STATUSES, Cell, Evidence
+from bench.holdings import Holdings
 from bench.plan import Component, Place, Plan
 from bench.thumbnails import EXTRAS
 
@@ -349,27 +350,17 @@ class Store:
         Returns:
             int32 (n, 3): numbers in the plan of localizer, image and perturbation.
         """
-        plan = self._plan
-        with self._guard(), self.connection:
-            self._put_request(accept)
+        plan, held = self._plan, Holdings.of(self.connection)
+        numbers = [_numbers(ids, found) for ids, found in zip(self._ids_of_request, held.names, strict=True)]
+        asked = np.logical_and.reduce([found >= 0 for found in numbers])
         wanted = self.connection.execute("select count(*) from wanted").fetchone()[0]
-        query = f"""
-            select now_model.number, now_image.number, now_level.number
-            from asked
-            join now_model on now_model.id = asked.model
-            join now_image on now_image.id = asked.image
-            join now_level on now_level.id = asked.level
-            join image on image.id = asked.image
-            left join evidence on evidence.key = asked.key
-            where evidence.key is null or evidence.status = 'failed'
-                or not exists (
-                    select 1 from accepted
-                    where accepted.model = asked.model and accepted.environment = evidence.environment)
-                or (evidence.status = 'ok' and {wanted} > (
-                    select count(*) from statistic join wanted on wanted.kept = statistic.kept
-                    where statistic.cell = asked.key and statistic.truth = image.truth))
-        """
-        rows = np.array(self.connection.execute(query).fetchall(), np.int32).reshape(-1, 3)
+        truths = self.connection.execute("select id, truth from image").fetchall()
+        truth = np.zeros(max(held.image.max(initial=0), *(i for i, _ in truths), 0) + 1, np.int64)
+        truth[[i for i, _ in truths]] = [t for _, t in truths]
+        incomplete = held.with_status("ok") & (held.statistics(self.connection, truth) < wanted)
+        accepted = self._accepted(accept)
+        fits = accepted[numbers[0], np.minimum(held.environments(), accepted.shape[1] - 1)]
+        rows = np.stack(numbers, 1)[asked & (~held.stored | held.with_status("failed") | ~fits | incomplete)]
         return rows[np.lexsort((rows[:, 0], rows[:, 2], rows[:, 1], plan.group_of[rows[:, 0]]))]
 
     def everything(self) -> np.ndarray:
@@ -378,19 +369,22 @@ class Store:
         grid = np.indices((len(plan.models), len(plan.images), len(plan.levels)), np.int32).reshape(3, -1).T
         return grid[np.lexsort((grid[:, 0], grid[:, 2], grid[:, 1], plan.group_of[grid[:, 0]]))]
 
-    def _put_request(self, accept: Collection[str]) -> None:
-        """Temporary tables of what this request is about."""
-        execute = self.connection.execute
-        for name, ids in (("now_model", self._models), ("now_image", self._images), ("now_level", self._levels)):
-            execute(f"create temp table if not exists {name} (id integer primary key, number integer)")
-            execute(f"delete from {name}")
-            self.connection.executemany(f"insert into {name} values (?, ?)", [(i, n) for n, i in enumerate(ids)])
-        execute("create temp table if not exists accepted (model integer, environment integer)")
-        execute("delete from accepted")
+    @property
+    def _ids_of_request(self) -> tuple[list[int], list[int], list[int]]:
+        """Numbers in the tables of the request's localizers, images and levels."""
+        return self._models, self._images, self._levels
+
+    def _accepted(self, accept: Collection[str]) -> np.ndarray:
+        """Which environments a result of each localizer may have: bool (localizers, largest number + 2).
+
+        The last column stands for none.
+        """
         known = {i: _loaded(text) for i, text in self._parts("environment")}
-        for number, model in zip(self._models, self._plan.models, strict=True):
-            fits = [i for i, found in known.items() if _differing(found, model.environment) <= set(accept)]
-            self.connection.executemany("insert into accepted values (?, ?)", [(number, i) for i in fits])
+        fits = np.zeros((len(self._models), max(known, default=0) + 2), bool)
+        for number, model in enumerate(self._plan.models):
+            good = [i for i, found in known.items() if _differing(found, model.environment) <= set(accept)]
+            fits[number, good] = True
+        return fits
 
     def _parts(self, kind: str) -> list[tuple[int, str]]:
         return self.connection.execute("select id, parts from component where kind = ?", (kind,)).fetchall()
@@ -686,8 +680,9 @@ class Store:
 
     def counts(self) -> dict[str, int]:
         """Status -> number of cells; those without any result are not in it."""
-        query = "select status, count(*) from asked join evidence using (key) group by status"
-        return dict(self.connection.execute(query))
+        held = Holdings.of(self.connection)
+        counts = {name: int(np.count_nonzero(held.with_status(name))) for name in STATUSES}
+        return {name: count for name, count in counts.items() if count}
 
     def seconds(self) -> dict[str, float]:
         """Localizer -> mean seconds per image, of those that were measured."""
@@ -734,6 +729,13 @@ class _Named:
 def photo_key(test_set: str, image: str, spec: str = "") -> bytes:
     """Key of the pictures of an image: its ground truth without a spec, the perturbed photo with one."""
     return hashlib.sha256(json.dumps([test_set, image, spec]).encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+def _numbers(ids: Sequence[int], found: np.ndarray) -> np.ndarray:
+    """The place of each found number among distinct ids, -1 where it is none of them: int32."""
+    table = np.full(max(max(ids, default=0), int(found.max(initial=0))) + 1, -1, np.int32)
+    table[ids] = np.arange(len(ids))
+    return table[found]
 
 
 def _differing(found: Mapping[str, str], wanted: Mapping[str, str]) -> set[str]:

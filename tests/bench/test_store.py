@@ -191,3 +191,45 @@ def test_an_unwritable_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StoreError, match="file"):
         Store(tmp_path / "file", writing=True)
+
+
+def test_what_is_missing_is_what_looking_up_every_cell_finds(tmp_path):
+    rng = np.random.default_rng(0)
+    plan = plan_of(tmp_path, 9)
+    fewer = dataclasses.replace(plan, models=plan.models[1:], perturbations=plan.perturbations[2:11])
+    with opened(tmp_path, plan) as store:
+        measure_all(store, plan)
+        keys = [key for (key,) in store.connection.execute("select key from evidence order by key")]
+        for change, share in (
+            ("delete from evidence where key = ?", 0.1),
+            ("update evidence set status = 'failed' where key = ?", 0.1),
+            ("update evidence set status = 'not_applicable' where key = ?", 0.1),
+            ("update evidence set environment = 10000 where key = ?", 0.1),
+            ("delete from statistic where cell = ?", 0.2),
+            ("update statistic set truth = truth + 1 where cell = ?", 0.2),
+        ):
+            store.connection.executemany(change, [(key,) for key in keys if rng.random() < share])
+        store.connection.commit()
+        for request in (plan, fewer):
+            store.ask(request)
+            found = [tuple(row) for row in store.missing().tolist()]
+            assert len(set(found)) == len(found)
+            assert set(found) == set(looked_up(store, request))
+            assert 0 < len(found) < len(request.models) * 9 * len(request.perturbations)
+        counted = store.connection.execute(
+            "select status, count(*) from asked join evidence using (key) group by status"
+        ).fetchall()
+        assert store.counts() == dict(counted)
+
+
+def looked_up(store, plan):
+    """The missing cells of a request, one query a cell."""
+    one = store.connection.execute
+    for image in range(len(plan.images)):
+        truth = one("select truth from image where id = ?", (store._images[image],)).fetchone()[0]
+        for model, level, key in plan.keys(image):
+            row = one("select status, environment from evidence where key = ?", (key,)).fetchone()
+            query = "select count(*) from statistic join wanted using (kept) where cell = ? and truth = ?"
+            has = one(query, (key, truth)).fetchone()[0]
+            if row is None or row[0] == "failed" or row[1] == 10000 or (row[0] == "ok" and has < len(plan.kept)):
+                yield model, image, level

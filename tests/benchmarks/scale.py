@@ -4,7 +4,8 @@
 
 The set is synthetic, without files: 20 localizers, 15 perturbations, as many images as make N cells. Nothing is
 localized: the evidence of a map of 60 pixels, with the statistics of `native`, is committed for 100 images and copied
-for the others. Printed for each step: seconds of wall time and CPU, and the process' resident memory after it (MB).
+for the others. Printed for each step: seconds of wall time and CPU, the process' resident memory after it and its
+largest so far (MB; that of the copying included).
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def steps(folder: Path, cells: int) -> None:
     """Plan, fill, ask again; the same in the order of a user's calls."""
     load = "/".join(f"{value:.1f}" for value in os.getloadavg()) if hasattr(os, "getloadavg") else "unknown"
     print(f"{cells} cells; load of the machine {load} on {os.cpu_count()} cores")
-    print(f"{'step':<34}{'wall s':>9}{'CPU s':>9}{'resident MB':>13}")
+    print(f"{'step':<34}{'wall s':>9}{'CPU s':>9}{'resident MB':>13}{'peak MB':>9}")
     step("imports", lambda: None)
     request = step("plan", lambda: made(folder, cells))
     with Store(folder, writing=True) as store:
@@ -80,15 +81,15 @@ def step(name: str, action):
     wall, cpu = time.perf_counter(), time.process_time()
     value = action()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    print(f"{name:<34}{wall:>9.2f}{cpu:>9.2f}{resident():>13.0f}", flush=True)
+    print(f"{name:<34}{wall:>9.2f}{cpu:>9.2f}{memory('VmRSS'):>13.0f}{memory('VmHWM'):>9.0f}", flush=True)
     return value
 
 
-def resident() -> float:
-    """MB of this process (Linux, else NaN)."""
+def memory(line: str) -> float:
+    """MB of this process (Linux, else NaN): "VmRSS" now, "VmHWM" at most so far."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), float("nan"))
+    return next((int(text.split()[1]) / 1024 for text in lines if text.startswith(line)), float("nan"))
 
 
 def made(folder: Path, cells: int) -> Plan:
