@@ -136,7 +136,10 @@ def _start_ray(workers: int) -> None:
         try:
             ray.init(**where, include_dashboard=False, log_to_driver=False)
         except (OSError, RuntimeError) as error:  # ConnectionError is an OSError
-            raise EngineError(f"no ray cluster answers at RAY_ADDRESS={address} ({error})") from error
+            raise EngineError(
+                f"no ray cluster answers at RAY_ADDRESS={address} ({error}); one that wants a token needs the same "
+                "RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH here as at its start"
+            ) from error
     register_ray()
 
 

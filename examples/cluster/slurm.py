@@ -23,6 +23,7 @@ if __name__ == "__main__":
         scheduler_options={"dashboard_address": None},
     )
     cluster.adapt(minimum_jobs=1, maximum_jobs=8)  # SLURM may end jobs at any time: what they held is done again
+    cluster.wait_for_workers(1)  # the first job may wait in SLURM's queue for longer than the suite waits for a worker
     environment = {**os.environ, "DASK_SCHEDULER_ADDRESS": cluster.scheduler_address}
     command = [sys.executable, "-m", "bench", "run", "--backend", "dask", *sys.argv[1:]]
     sys.exit(subprocess.run(command, env=environment).returncode)

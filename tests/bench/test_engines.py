@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.engines import EngineError, Slot, _require, worker_state
+from bench.engines import EngineError, Slot, _require, outcomes, worker_state
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -119,6 +119,17 @@ def test_workers_that_are_of_no_use_are_refused_before_anything_is_measured():
             _require({"a": good, "b": {**good, name: "0"}})
     with pytest.raises(EngineError, match="does not find"):
         _require({"a": worker_state(["nowhere.png"])})
+
+
+@pytest.mark.parametrize("backend", ["dask", "ray"])
+def test_workers_that_do_not_see_a_file_end_the_run_before_its_first_job(tmp_path, backend, request):
+    engine = pytest.importorskip({"dask": "distributed"}.get(backend, backend))
+    if backend == "ray":
+        request.addfinalizer(engine.shutdown)
+    started = tmp_path / "started"
+    with pytest.raises(EngineError, match=r"does not find \S*elsewhere\.png: put test sets and checkpoints where"):
+        list(outcomes(Path.touch, [started], 1, backend, [Path(__file__), tmp_path / "elsewhere.png"]))
+    assert not started.exists()
 
 
 def test_slots_are_held_one_each(tmp_path):

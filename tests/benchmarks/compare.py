@@ -105,7 +105,10 @@ def quick(tree: Path, repeats: int, only: str) -> dict:
     command = [sys.executable, str(HERE / "quick.py"), "--repeats", str(repeats), "--only", only]
     environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, env=environment, cwd=tree, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    answer = json.loads(done.stdout.splitlines()[-1])
+    if not Path(answer["suite"]).samefile(tree):  # an installed suite that goes first would compare itself with itself
+        raise RuntimeError(f"the suite in {answer['suite']} was measured instead of that in {tree}")
+    return answer
 
 
 if __name__ == "__main__":

@@ -43,7 +43,10 @@ def main() -> None:
                 seconds[name] = least(prepare(), args.repeats)
             except Exception as error:  # another commit may lack what the case is about
                 skipped[name] = f"{type(error).__name__}: {error}"[:200]
-    print(json.dumps({"seconds": seconds, "skipped": skipped}))
+    import bench
+
+    suite = os.path.dirname(os.path.dirname(os.path.abspath(bench.__file__)))
+    print(json.dumps({"seconds": seconds, "skipped": skipped, "suite": suite}))
 
 
 def least(action: Callable[[], object], repeats: int) -> float:

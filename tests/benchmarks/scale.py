@@ -68,11 +68,17 @@ def steps(folder: Path, cells: int) -> None:
         step("the rest, copied", lambda: copy(store))
     print(f"{'size of the folder, MB':<34}{sum(f.stat().st_size for f in folder.iterdir()) / 1e6:>9.0f}")
     again = made(folder, cells)
+    start = time.process_time()
     with Store(folder, writing=True) as store:
         step("again: ask", lambda: store.ask(again))
         left = step("again: missing", store.missing)
-        step("again: groups, counts, seconds", lambda: (store.groups(), store.counts(), store.seconds()))
-        step("again: failures", store.failures)
+        step(
+            "again: groups twice, asked, counts",
+            lambda: (store.groups(), store.groups(), store.asked(), store.counts()),
+        )
+        print(f"{'again, together':<34}{'':>9}{time.process_time() - start:>9.2f}")
+        step("of an unfinished run: seconds", store.seconds)
+        step("of a run with failures: failures", store.failures)
     assert not len(left)
 
 
