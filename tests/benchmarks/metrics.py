@@ -23,8 +23,8 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from bench.evidence import Curve
 from bench.metrics import Ranking
+from bench.metrics.statistics.curve import Curve
 
 
 def main() -> None:
