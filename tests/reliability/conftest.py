@@ -38,6 +38,16 @@ def _length(config) -> float:
     return {"quick": 0.0, "long": 1.0}[chosen] if chosen in ("quick", "long") else float(chosen)
 
 
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):  # a process of pytest-xdist
+        session.config.workeroutput["tried"] = dict(TRIED)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    TRIED.update(getattr(node, "workeroutput", {}).get("tried", {}))
+
+
 def pytest_terminal_summary(terminalreporter):
     if TRIED:
         terminalreporter.section("reliability: tried")
