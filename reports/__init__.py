@@ -17,9 +17,15 @@ PARTS = ("report.html", "index.txt", "data", "figures", "pictures", "tables")  #
 
 @dataclass(frozen=True)
 class Options:
-    """What of a report is written and how. pictures: most picture files beside the page. single_mb: write one file with
-    so many megabytes of pictures. width (inches), serif, families, formats: see `reports.figures.Look`. models,
-    metrics: names in figures and LaTeX tables, () for all. everything: figures and tables of all metrics."""
+    """What of a report is written and how.
+
+    Attributes:
+        pictures: most picture files beside the page.
+        single_mb: write one file with so many megabytes of pictures.
+        width, serif, families, formats: see `reports.figures.Look`.
+        models, metrics: names in figures and LaTeX tables, () for all.
+        everything: figures and tables of all metrics.
+    """
 
     pictures: int = 20_000
     single_mb: float | None = None
@@ -35,8 +41,10 @@ class Options:
 def write(
     out: Path, runs: list[RunView], *, contrasts: pd.DataFrame | None = None, options: Options | None = None
 ) -> list[Path]:
-    """Write `report.html`, `index.txt`, `data/`, `pictures/`, `figures/` and `tables/` in `out`; return the paths of
-    all but data and pictures. Files of an older report there go; other files in `out` stay.
+    """Write the page, its data, figures and tables in `out`.
+
+    `report.html`, `index.txt`, `data/`, `pictures/`, `figures/` and `tables/`; returns the paths of all but data and
+    pictures. Files of an older report there go; other files in `out` stay.
 
     The report is made in a temporary folder beside `out` and takes its place when it is whole; if anything fails, what
     was there before is still there. Raises ReportError for no runs and for equal labels.

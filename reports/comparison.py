@@ -60,7 +60,7 @@ class Condition:
 
     @property
     def name(self) -> str:
-        """ "jpeg 70", "unperturbed": the family and its level."""
+        """The family and its level: "jpeg 70", "unperturbed"."""
         return "unperturbed" if self.identity else f"{self.family} {self.level}".strip()
 
 

@@ -52,8 +52,14 @@ MANY_SETS = 4  # above that only curves and heat maps are drawn unless metrics a
 
 @dataclass(frozen=True)
 class Look:
-    """How figures are drawn. width: inches. models, metrics: names that are drawn, () for all. families: one file per
-    family of perturbations instead of one with all panels. everything: every metric, not the headline ones alone."""
+    """How figures are drawn.
+
+    Attributes:
+        width: inches.
+        models, metrics: names that are drawn, () for all.
+        families: one file per family of perturbations instead of one with all panels.
+        everything: every metric, not the headline ones alone.
+    """
 
     width: float = WIDTHS["text"]
     serif: bool = False
@@ -329,8 +335,11 @@ def psnr(plan: Plan) -> Figure | None:
 
 
 def ranks(plan: Plan) -> Figure | None:
-    """A critical-difference diagram: mean ranks over images, bars join localizers that the paired test cannot tell
-    apart (after Demsar, JMLR 7, 2006, with the bootstrap test of the leaderboard instead of Nemenyi's)."""
+    """A critical-difference diagram: mean ranks over images.
+
+    Bars join localizers that the paired test cannot tell apart (after Demsar, JMLR 7, 2006, with the bootstrap test of
+    the leaderboard instead of Nemenyi's).
+    """
     board = plan.comparison.board(plan.test_set, plan.metric.name, plan.protocol, EVERY_FAMILY)
     lines = {line.index: line for line in plan.lines}
     ranked = board[(board["placed"] == "ranked") & board["rank"].notna() & board["line"].isin(list(lines))]

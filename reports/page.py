@@ -62,8 +62,12 @@ CONTRASTS = {"model": "", "run": "", "test_set": 0, "spec": 0, "difference": 5, 
 
 @dataclass(frozen=True)
 class Settings:
-    """How the page is written. pictures: most picture files beside it. single_mb: megabytes of a single file's
-    pictures, None for a page with files beside it."""
+    """How the page is written.
+
+    Attributes:
+        pictures: most picture files beside it.
+        single_mb: megabytes of a single file's pictures, None for a page with files beside it.
+    """
 
     pictures: int = 20_000
     single_mb: float | None = None

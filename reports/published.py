@@ -65,8 +65,11 @@ def beside(comparison: Comparison, test_set: str) -> list[dict]:
 
 
 def elsewhere(comparison: Comparison, test_set: str) -> list[dict]:
-    """The published numbers on a test set that stand beside nothing measured (`RunView.published` has their keys):
-    methods, perturbations and metrics that are not in these runs. featured methods first, then source by source."""
+    """The published numbers on a test set that have no measured counterpart.
+
+    Methods, perturbations and metrics that are not in these runs (`RunView.published` has their keys); featured
+    methods first, then source by source.
+    """
     shown = {tuple(pair[name] for name in A_NUMBER) for pair in beside(comparison, test_set)}
     left = {
         tuple(record[name] for name in A_NUMBER): record

@@ -82,8 +82,10 @@ class StudyView:
 
 
 def write(out: Path, view: StudyView) -> list[Path]:
-    """Write `study.html`, `RESULTS.md` and the tables `curves.csv`, `comparisons.csv`, `features.csv`,
-    `trainings.csv` below `out`; return their paths."""
+    """Write the study's page and tables below `out`; return their paths.
+
+    `study.html`, `RESULTS.md`, `curves.csv`, `comparisons.csv`, `features.csv` and `trainings.csv`.
+    """
     out.mkdir(parents=True, exist_ok=True)
     page, card = out / "study.html", out / "RESULTS.md"
     page.write_text(build(view), encoding="utf-8")

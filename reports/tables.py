@@ -53,7 +53,9 @@ def write(
     models: tuple[str, ...] = (),
     metrics: tuple[str, ...] = (),
 ) -> list[Path]:
-    """`summary.csv` (every number), `leaderboard.csv`, `cost.csv`, with several runs `contrasts.csv`, and a CSV and a
+    """Write the tables as CSV and LaTeX.
+
+    `summary.csv` (every number), `leaderboard.csv`, `cost.csv`, with several runs `contrasts.csv`, and a CSV and a
     LaTeX file of each test set and headline metric (of all metrics and protocols with `everything`).
 
     models, metrics: names that the LaTeX tables hold, () for all. Where numbers are published on a test set:
@@ -154,8 +156,10 @@ def cost(comparison: Comparison) -> pd.DataFrame:
 
 
 def latex(comparison: Comparison, scope: str, metric: str, protocol: str, models: tuple[str, ...] = ()) -> str:
-    """A booktabs table: a row per localizer; the unperturbed mean with its interval, the mean over each family of
-    perturbations and over all, the worst level, the share that is retained, and n. Needs \\usepackage{booktabs}.
+    r"""A booktabs table with a row per localizer; needs \usepackage{booktabs}.
+
+    The unperturbed mean with its interval, the mean over each family of perturbations and over all, the worst level,
+    the share that is retained, and n.
 
     The best is bold and the second underlined in a column only where the paired test tells it from the next.
     Controls, localizers trained on the set and those measured on fewer images stand apart.
@@ -236,9 +240,9 @@ def _plain(value: float) -> str:
 
 
 def latex_published(comparison: Comparison, test_set: str, pairs: list[dict]) -> str:
-    """Booktabs tables: a row a published number beside the measured one, reasons and sources as lettered notes.
+    r"""Booktabs tables: a row per published number beside the measured one, reasons and sources as lettered notes.
 
-    pairs: of `reports.published.beside`. Needs \\usepackage{booktabs}.
+    pairs: of `reports.published.beside`. Needs \usepackage{booktabs}.
     """
     names = list(string.ascii_lowercase) + [a + b for a in string.ascii_lowercase for b in string.ascii_lowercase]
     sources = list(dict.fromkeys(_source(pair) for pair in pairs))
@@ -297,8 +301,10 @@ def escape(text: str) -> str:
 
 
 def file_stem(*parts: str) -> str:
-    """A file name without extension for one block of numbers, different for different parts: a part of which characters
-    were replaced or cut gets a short digest."""
+    """A file name without extension for one block of numbers.
+
+    Different for different parts: a part of which characters were replaced or cut gets a short digest.
+    """
     return "-".join(map(_stem, parts))
 
 

@@ -12,7 +12,7 @@ FEW = 10  # images below which an interval is rough
 
 
 def score(value: float | None, missing: str = "–", digits: int = 3) -> str:
-    """ ".713", "−.020", "1.000"; `missing` for None and NaN."""
+    """A score: ".713", "−.020", "1.000"; `missing` for None and NaN."""
     if value is None or pd.isna(value):
         return missing
     text = f"{value:.{digits}f}"
@@ -21,13 +21,13 @@ def score(value: float | None, missing: str = "–", digits: int = 3) -> str:
 
 
 def signed(value: float | None, missing: str = "–", digits: int = 3) -> str:
-    """ "+.020", "−.020", ".000"."""
+    """A difference: "+.020", "−.020", ".000"."""
     text = score(value, missing, digits)
     return text if text in (missing, score(0, digits=digits)) or text.startswith("−") else f"+{text}"
 
 
 def span(low: float | None, high: float | None, digits: int = 3) -> str:
-    """ "[.693, .867]", "" where there is no interval."""
+    """An interval: "[.693, .867]", "" where there is none."""
     return "" if low is None or pd.isna(low) else f"[{score(low, digits=digits)}, {score(high, digits=digits)}]"
 
 
@@ -37,24 +37,24 @@ def number(value: float | None, digits: int = 2, missing: str = "–") -> str:
 
 
 def percent(value: float | None, missing: str = "–") -> str:
-    """ "98 %"."""
+    """A share: "98 %"."""
     return missing if value is None or pd.isna(value) else f"{100 * value:.0f} %".replace("-", "−")
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
-    """ "1 image", "2 images"."""
+    """A number of things: "1 image", "2 images"."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def listed(names: Sequence[str], most: int = 4) -> str:
-    """ "A", "A and B", "A, B and 3 others"."""
+    """Names as a sentence has them: "A", "A and B", "A, B and 3 others"."""
     if len(names) > most:
         names = [*names[: most - 1], f"{len(names) - most + 1} others"]
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def duration(seconds: float) -> str:
-    """ "4 min 3 s", "2 h 5 min", "0.42 s"."""
+    """A time: "4 min 3 s", "2 h 5 min", "0.42 s"."""
     if seconds < 60:
         return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)

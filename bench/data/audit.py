@@ -163,8 +163,10 @@ def facts_auc(table: pd.DataFrame, keys: Sequence[str] = (*NAMED, *MEASURED)) ->
 
 
 def _constant(table: pd.DataFrame) -> list[str]:
-    """Of few images: a fact that has one value in all tampered ones and another in all authentic ones, where chance
-    makes that in less than one case of twenty."""
+    """The facts that split a small set: one value in all tampered images, another in all authentic ones.
+
+    Only where chance does that in fewer than one case of twenty.
+    """
     if not len(table) or table["tampered"].nunique() < 2:
         return []
     tampered = int(table["tampered"].sum())

@@ -44,8 +44,10 @@ class BuiltinError(RuntimeError):
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo inside an installed package; `scale` brings it to about 0.24 megapixels and blurs its own
-    history."""
+    """A photo inside an installed package.
+
+    `scale` brings it to about 0.24 megapixels and blurs its own history.
+    """
 
     package: str
     file: str
@@ -93,8 +95,10 @@ OBJECTS = {
 
 @dataclass(frozen=True)
 class Camera:
-    """A history: sensor noise (standard deviation at mid-grey), colour filter, JPEG quality; None leaves it
-    out."""
+    """A history; None leaves a part out.
+
+    Parts: sensor noise (standard deviation at mid-grey), colour filter, JPEG quality.
+    """
 
     noise_std: float
     colour_filter: str | None
@@ -137,6 +141,7 @@ class Recipe:
 
     @property
     def title(self) -> str:
+        """Kind, photo and donor: what an image's name ends with."""
         donor = f"-{self.part[0]}" if self.kind == "splice" else ""
         return f"{self.kind}-{self.photo}{donor}"
 
@@ -218,8 +223,10 @@ def object_mask(photo: str, name: str, shape: tuple[int, int]) -> np.ndarray:
 
 
 def forge_image(recipe: Recipe, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """The pixels that a recipe makes (before the final JPEG) and their ground truth; None for an authentic
-    image."""
+    """The pixels that a recipe makes (before the final JPEG) and their ground truth.
+
+    The latter is None for an authentic image.
+    """
     rng = np.random.default_rng([int(VERSION), seed])
     host = _photographed(recipe.photo, recipe.camera, rng, grid=(0, 0))
     if recipe.kind == "authentic":

@@ -130,8 +130,12 @@ def _scaled_tables() -> list[np.ndarray]:
 
 
 def perceptual_hash(rgb: np.ndarray) -> int:
-    """64 bits that are alike for photos that look alike: signs of the lowest DCT terms of a 32 x 32 thumbnail about
-    their median (pHash; Zauner, Implementation and benchmarking of perceptual image hash functions, 2010)."""
+    """64 bits that are alike for photos that look alike (pHash).
+
+    The signs of the lowest DCT terms of a 32 x 32 thumbnail about their median.
+
+    Source: Zauner, Implementation and benchmarking of perceptual image hash functions, 2010.
+    """
     grey = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
     low = cv2.dct(small)[:8, :8].ravel()

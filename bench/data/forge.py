@@ -42,8 +42,9 @@ def camera_history(
     subsampling: str = "4:2:0",
     scale: float | None = None,
 ) -> np.ndarray:
-    """The photo as if another camera had taken it: resampling, sensor noise, demosaicing, JPEG, in this
-    order.
+    """The photo as if another camera had taken it.
+
+    In this order: resampling, sensor noise, demosaicing, JPEG.
 
     noise_std: standard deviation of the sensor noise at mid-grey, 0-255 scale, before demosaicing (see
     `sensor_noise`).
@@ -107,8 +108,10 @@ def compress(rgb: np.ndarray, quality: int, grid: tuple[int, int] = (0, 0), subs
 
 
 def random_crop(rgb: np.ndarray, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A random window of exactly (height, width); a smaller photo is enlarged (bilinear) first, just as far
-    as needed."""
+    """A random window of exactly (height, width).
+
+    A smaller photo is first enlarged (bilinear), just as far as needed.
+    """
     factor = max(height / rgb.shape[0], width / rgb.shape[1])
     if factor > 1:
         size = (max(width, round(rgb.shape[1] * factor)), max(height, round(rgb.shape[0] * factor)))
@@ -123,9 +126,9 @@ def random_crop(rgb: np.ndarray, rng: np.random.Generator, height: int, width: i
 def random_shape_mask(
     rng: np.random.Generator, height: int, width: int, area: float, shape: str | None = None
 ) -> np.ndarray:
-    """One connected random shape that covers about `area` (share of the image, .005 to .5) of (height,
-    width).
+    """One connected random shape in (height, width).
 
+    area: share of the image that it covers, roughly; .005 to .5.
     shape: "blob" (smooth), "polygon" (3 to 9 corners), "ellipse", or None for a random one. It lies within
     the image where it fits. The share is met within 15 %, or within two pixels' width around the shape in
     small images.
@@ -176,9 +179,9 @@ def _outline(rng: np.random.Generator, shape: str, stretch: float, aspect: float
 
 
 def segment_mask(rgb: np.ndarray, rng: np.random.Generator, area: float) -> np.ndarray:
-    """A region that follows the edges of the photo, as a cut-out object does, of about `area` (share of the
-    image).
+    """A region that follows the edges of the photo, as a cut-out object does.
 
+    area: share of the image that it covers, roughly.
     Watershed from a jittered grid of seeds (on the median-filtered photo, at most 256 pixels long), then a
     region grown from a random segment by the neighbour of the nearest mean colour. Met within about 40 %.
     """
@@ -275,9 +278,9 @@ def splice(
     match_colour: float = 0.0,
     feather: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Paste the masked part of `donor` into `host`; returns the image and the ground truth, both of the
-    host's size.
+    """Paste the masked part of `donor` into `host`; returns the image and the ground truth.
 
+    Both are of the host's size.
     mask: bool, of the donor's size. shift: (row, column) of the host where the donor's first pixel lands;
     what falls outside is lost. match_colour: 0 (as it is) to 1 (channel means and deviations of the host
     pixels it covers).
@@ -303,8 +306,9 @@ def copy_move(
     shift: tuple[int, int] = (0, 0),
     feather: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Copy the masked part elsewhere in the same photo; returns the image, the target mask and the source
-    mask.
+    """Copy the masked part elsewhere in the same photo.
+
+    Returns the image, the target mask and the source mask.
 
     About its bounding box's centre the part is mirrored (left to right), sheared (a row moves right by `shear`
     times its distance below the centre), turned by `angle` degrees counter-clockwise and scaled, in this order,
@@ -366,8 +370,10 @@ def _overlap(host: tuple, donor: tuple, shift: tuple[int, int]) -> tuple[tuple[s
 
 
 def _match_colour(pasted: np.ndarray, host: np.ndarray, where: np.ndarray, strength: float) -> np.ndarray:
-    """Mean and deviation of each channel brought towards the host's (Reinhard et al. 2001, in RGB), by a
-    table."""
+    """Mean and deviation of each channel brought towards the host's, by a table.
+
+    Source: Reinhard et al., 2001, here in RGB.
+    """
     level = np.arange(256, dtype=np.float64)
     table = np.empty((256, 1, 3), np.uint8)
     for c in range(3):
@@ -405,8 +411,10 @@ def _transform(
     mirror: bool,
     shift: tuple[int, int],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Photo and mask after an affine map about `centre` (see `copy_move`), bilinear to 1/32 pixel (integer
-    arithmetic)."""
+    """Photo and mask after an affine map about `centre` (see `copy_move`).
+
+    Bilinear to 1/32 pixel, in integer arithmetic.
+    """
     height, width = mask.shape
     turn = math.radians(angle)
     cosine, sine = math.cos(turn) / scale, math.sin(turn) / scale
@@ -432,8 +440,10 @@ def _fill_by_example(
     margin: int = 6,
     tries: int = 48,
 ) -> np.ndarray:
-    """Onion-peel patch fill: see `remove`. Candidates: random patches without masked pixels, and the
-    neighbours' offsets."""
+    """Onion-peel patch fill: see `remove`.
+
+    Candidates: random patches without masked pixels, and the neighbours' offsets.
+    """
     result = rgb.astype(np.int32)
     known = ~mask
     height, width = mask.shape

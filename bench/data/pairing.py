@@ -139,8 +139,10 @@ class _Found:
         self, file: str, image: Path, masks: tuple[Path, ...], kind: str = "", source: str = "",
         shapes: tuple[tuple[float, ...], ...] = (), forged: bool = False,
     ) -> None:  # fmt: skip
-        """Take the image, or reject it when a header does not fit. `file`: path below the root, names it. One that an
-        earlier group took is passed over."""
+        """Take the image, or reject it when a header does not fit.
+
+        `file`, its path below the root, names it. One that an earlier group took is passed over.
+        """
         if file in self.claimed:
             return
         self.claimed.add(file)

@@ -43,6 +43,7 @@ class Sample:
 
     @property
     def tampered(self) -> bool:
+        """Whether the set says that something in it is forged."""
         return self.forged or self.located
 
     @property
@@ -96,10 +97,12 @@ class TestSet:
 
     @property
     def tampered(self) -> list[Sample]:
+        """The tampered images, in the set's order."""
         return [sample for sample in self.samples if sample.tampered]
 
     @property
     def authentic(self) -> list[Sample]:
+        """The authentic images, in the set's order."""
         return [sample for sample in self.samples if not sample.tampered]
 
     def read_image(self, sample: Sample) -> ForensicImage:
@@ -118,8 +121,12 @@ class TestSet:
             return masks.truth_of(sample.image, sample.masks, sample.shapes, sample.tampered, self.rule)
 
     def read_mask(self, sample: Sample) -> np.ndarray:
-        """The forged pixels, bool (H, W) of the image's size: `read_truth` above 127. Raises ImageError as it does,
-        and ValueError for an image of which the set does not say where it is forged."""
+        """The forged pixels, bool (H, W) of the image's size: `read_truth` above 127.
+
+        Raises:
+            ImageError: as `read_truth` does.
+            ValueError: the set does not say where this image is forged.
+        """
         if not sample.located:
             raise ValueError(f"{sample.id} is {'tampered' if sample.tampered else 'authentic'} and has no mask")
         return self.read_truth(sample).forged
@@ -152,8 +159,11 @@ class TestSet:
         return content.hexdigest()
 
     def record(self) -> dict:
-        """What run.json keeps of the set: name, title, card, subset, digest, numbers, terms, remarks, defects, and
-        what `bench data audit` said of these very files on this machine."""
+        """What run.json keeps of the set.
+
+        Name, title, card, subset, digest, numbers, terms, remarks, defects, and what `bench data audit` said of these
+        very files on this machine.
+        """
         tampered = self.tampered
         return {
             "name": self.name, "title": self.title, "card": self.card.name if self.card else "",

@@ -64,8 +64,12 @@ def _open(item: Item) -> TestSet:
 
 
 def find_card(name: str) -> Card:
-    """The card of a set by name, or from a path ending in .toml. Raises DataError with the nearest name,
-    CardError."""
+    """The card of a set by name, or from a path ending in .toml.
+
+    Raises:
+        DataError: no such card; with the nearest name.
+        CardError: the file is no card.
+    """
     if name.endswith(".toml"):
         return load(_path(name))
     path = FOLDER / f"{name}.toml"

@@ -37,8 +37,10 @@ def protocol_records() -> list[dict[str, object]]:
 
 
 def metric_records() -> list[dict[str, object]]:
-    """All metrics: name, title, definition, direction, scope, low and high (None: no bound), empty cases, pitfall,
-    protocols."""
+    """All metrics as records.
+
+    Keys: name, title, definition, direction, scope, low and high (None: no bound), empty cases, pitfall, protocols.
+    """
     records = []
     for metric in METRICS.values():
         record = {name: value for name, value in vars(metric).items() if name not in ("adds_to", "part")}

@@ -346,7 +346,7 @@ def _list(names: Iterable[str]) -> str:
 
 
 def _not(names: Sequence[str]) -> str:
-    """ ", a and b do not"; "" for nobody."""
+    """The words ", a and b do not"; "" for nobody."""
     if len(names) > 3:
         return ", the others do not"
     return f", {_list(names)} {_s(names, 'does', 'do')} not" if names else ""

@@ -22,6 +22,7 @@ class ImageScores(Accumulator):
         self._scaled = True
 
     def add(self, observation: Observation, statistics: Mapping[str, object], counted: bool) -> None:
+        """Take in one image: its label and its scores."""
         self._tampered.append(observation.tampered)
         self._own.append(observation.image_score)
         self._largest.append(self.largest_of(observation, statistics))

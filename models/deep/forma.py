@@ -26,8 +26,10 @@ MODAL_WIDTH = 16
 
 
 class PixelShuffleHead(nn.Module):
-    """Four maps and a noise view at a quarter of the size to logits (B, 2, H/4, W/4); coarse maps are enlarged by
-    laying channels out in space."""
+    """Four maps and a noise view at a quarter of the size to logits (B, 2, H/4, W/4).
+
+    Coarse maps are enlarged by laying channels out in space.
+    """
 
     def __init__(self, widths: Sequence[int], embedding: int):
         super().__init__()

@@ -46,6 +46,8 @@ class Detector(nn.Module):
 
 
 class SENetUNet(nn.Module):
+    """A U-Net of squeeze-and-excitation blocks: RGB (B, 3, H, W) to one logit a pixel."""
+
     def __init__(self, width: int, blocks: Sequence[int]):
         super().__init__()
         encoder = [2 * width, *(4 * width * 2**layer for layer in range(4))]

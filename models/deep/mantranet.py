@@ -55,8 +55,11 @@ class ManTraNet(nn.Module):
         return cls(widths=(4,) * len(WIDTHS), channels=4, hidden=2)
 
     def forward(self, x: Tensor, tiling: Tiling | None = None) -> Tensor:
-        """tiling: None to keep 64 features of every pixel. Else they are computed twice, for their statistics and for
-        the map, and kept of one tile alone."""
+        """The map of a batch of photos.
+
+        tiling: None to keep 64 features of every pixel. Else they are computed twice, for their statistics and for
+            the map, and kept of one tile alone.
+        """
         detector = self.AnomalyDetector
         if tiling is None:
             adapted = patchwise(self.adapted, x, PATCH, RADIUS)
@@ -108,8 +111,11 @@ class TraceExtractor(nn.Module):
 
 
 class Statistics(NamedTuple):
-    """Of the features over the image, (B or 1, 64, 1, 1) each: what is subtracted from them and what they are divided
-    by, and mean and standard deviation (at least a learned one) of what that gives."""
+    """Statistics of the features over the image, (B or 1, 64, 1, 1) each.
+
+    What is subtracted from them and what they are divided by, and mean and standard deviation (at least a learned one)
+    of what that gives.
+    """
 
     shift: Tensor
     scale: Tensor
@@ -186,6 +192,8 @@ class ConvLSTM(nn.Module):
 
 
 class ConvLSTMCell(nn.Module):
+    """A long short-term memory cell whose gates are 7 x 7 convolutions."""
+
     def __init__(self, channels: int, hidden: int):
         super().__init__()
         self.hidden = hidden

@@ -41,8 +41,11 @@ CHECKPOINT_KEYS = ("state_dict", "extractor_state_dict")
 
 
 class Found(NamedTuple):
-    """What the network says of a batch: logits (B, 2, H, W) of authentic and forged, logits (B, 1, H, W) of the
-    confidence in them, logit (B, 1) of the image being forged."""
+    """What the network says of a batch.
+
+    Logits (B, 2, H, W) of authentic and forged, logits (B, 1, H, W) of the confidence in them, logit (B, 1) of the
+    image being forged.
+    """
 
     logits: Tensor
     confidence: Tensor
@@ -104,6 +107,7 @@ class Backbone(DualTransformer):
 
 
 def head(classes: int, variant: Variant, embedding: int) -> SegFormerHead:
+    """A SegFormer head whose parts are in the order of the authors' checkpoint."""
     made = SegFormerHead(variant.widths, embedding, classes, ConvNorm(4 * embedding, embedding))
     reorder(made, ("linear_c1", "linear_c2", "linear_c3", "linear_c4", "linear_fuse", "linear_pred"))
     return made

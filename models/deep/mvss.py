@@ -119,6 +119,8 @@ class DualAttentionHead(nn.Module):
 
 
 class ConvNormRelu(nn.Sequential):
+    """3 x 3 convolution, batch normalization, ReLU."""
+
     def __init__(self, channels: int, out: int):
         super().__init__(nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.BatchNorm2d(out))
 
@@ -127,6 +129,8 @@ class ConvNormRelu(nn.Sequential):
 
 
 class PositionAttention(nn.Module):
+    """Self-attention between the positions of a feature map (DANet, Fu et al., CVPR 2019)."""
+
     def __init__(self, channels: int):
         super().__init__()
         self.alpha = nn.Parameter(torch.zeros(1))
@@ -141,6 +145,8 @@ class PositionAttention(nn.Module):
 
 
 class ChannelAttention(nn.Module):
+    """Self-attention between the channels of a feature map (DANet, Fu et al., CVPR 2019)."""
+
     def __init__(self):
         super().__init__()
         self.beta = nn.Parameter(torch.zeros(1))

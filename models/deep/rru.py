@@ -48,8 +48,12 @@ class RRUNet(nn.Module):
 
 
 class RingedBlock(nn.Module):
-    """Two dilated convolutions around a shortcut, passed twice: the sigmoid of a 1 x 1 convolution of the first pass'
-    result strengthens the input of the second. first: layers that a subclass has before them, by name."""
+    """Two dilated convolutions around a shortcut, passed twice.
+
+    The sigmoid of a 1 x 1 convolution of the first pass' result strengthens the input of the second.
+
+    first: layers that a subclass has before them, by name.
+    """
 
     def __init__(self, channels: int, out: int, **first: nn.Module):
         super().__init__()

@@ -22,8 +22,11 @@ LICENCE = "GRIP-UNINA, non-profit research only"
 
 
 class Found(NamedTuple):
-    """What the network says of a batch: logits (B, 2, H, W) of authentic and forged, logits (B, 1, H, W) of the
-    confidence in them, logit (B, 1) of the image being forged, Noiseprint++ (B, 1, H, W)."""
+    """What the network says of a batch.
+
+    Logits (B, 2, H, W) of authentic and forged, logits (B, 1, H, W) of the confidence in them, logit (B, 1) of the
+    image being forged, Noiseprint++ (B, 1, H, W).
+    """
 
     logits: Tensor
     confidence: Tensor
@@ -88,9 +91,10 @@ class TruFor(nn.Module):
     weights=(WeightFile("trufor.pth.tar", f"{PAGE} (MD5 of the zip: 7bee48f3476c75616c3c5721ab256ff8)", LICENCE),),
 )
 class TruForLocalizer(NetworkLocalizer):
-    """Probability of forgery at native size. image_score: the network's own. extras: "confidence" 0..1 float32 (H, W)
-    in the map, "noiseprint" float32 (H, W), "padded" where a side below 32 pixels was extended by repeating the edge,
-    and those of `Decision`.
+    """Probability of forgery at native size; image_score: the network's own.
+
+    extras: "confidence" 0..1 float32 (H, W) in the map, "noiseprint" float32 (H, W), "padded" where a side below 32
+    pixels was extended by repeating the edge, and those of `Decision`.
 
     Its transformers attend over the whole image, so no tiles would give the same. What can be computed part by part is:
     an image of 12 megapixels took 1.9 GB besides the weights, and 19 minutes of one busy CPU core. One that does not

@@ -20,8 +20,13 @@ VARIANTS = ("released", "paper")
 
 @dataclass(frozen=True)
 class Contrast:
-    """loss: scalar, to be back-propagated. terms: name -> mean over the contributing images, detached.
-    images: how many images of the batch contributed."""
+    """What a batch contributes.
+
+    Attributes:
+        loss: scalar, to be back-propagated.
+        terms: name -> mean over the contributing images, detached.
+        images: how many images of the batch contributed.
+    """
 
     loss: torch.Tensor
     terms: dict[str, float]

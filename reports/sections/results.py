@@ -17,9 +17,11 @@ def context(comparison: Comparison) -> dict:
 
 
 def published(comparison: Comparison, test_set: str) -> dict:
-    """What the page says of the published numbers on a test set: measured numbers, each with those published beside
-    it (reasons that hold for all of them apart, sources as numbered notes), and by source and training set those that
-    stand beside nothing measured."""
+    """What the page says of the published numbers on a test set.
+
+    Measured numbers, each with those published beside it (reasons that hold for all of them apart, sources as numbered
+    notes), and by source and training set those without a measured counterpart.
+    """
     pairs = beside(comparison, test_set)
     everywhere = [r for r in (pairs[0]["why_not"] if pairs else []) if all(r in pair["why_not"] for pair in pairs)]
     notes: dict[tuple, int] = {}

@@ -52,8 +52,11 @@ def _confusion(curve: Curve, kind: str) -> tuple[float, float, float, float]:
 
 
 class ImageLevel(Accumulator):
-    """image_auc, image_ap: by the localizer's own image-level score where it gives all images one, else by the
-    maximum of the map; NaN without both kinds of image. n_tampered, n_authentic: the images."""
+    """image_auc, image_ap, n_tampered and n_authentic.
+
+    The scores are the localizer's own where it gives all images one, else the maxima of the maps; NaN without both
+    kinds of image.
+    """
 
     def __init__(self):
         self._scores: list[tuple[bool, float | None, float]] = []
@@ -73,8 +76,11 @@ class ImageLevel(Accumulator):
 
 
 class Pooled(Accumulator):
-    """pooled_auc, pooled_ap, pooled_f1: all pixels of all counted images in one ranking (F1 exact, the others from
-    pooled curves); NaN for maps of kind "score", whose values are not comparable between images."""
+    """pooled_auc, pooled_ap, pooled_f1: all pixels of all counted images in one ranking.
+
+    F1 is exact, the others come from pooled curves; NaN for maps of kind "score", whose values are not comparable
+    between images.
+    """
 
     BATCH = 64  # curves held before they are pooled into one
 

@@ -150,8 +150,10 @@ def adjusted_rand(counts: np.ndarray) -> float:
 
 
 def partition(table: Table, kind: str) -> dict[str, float]:
-    """As the script: the largest predicted sources where there are too many; true sources beyond the number of
-    predicted ones are never tried where there are too few."""
+    """As the script: the largest predicted sources where there are too many.
+
+    Where there are too few, true sources beyond their number are never tried.
+    """
     return _partition(table, true=len(table.counts))
 
 

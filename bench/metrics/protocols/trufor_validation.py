@@ -72,8 +72,11 @@ def squared(sums: Sums, kind: str) -> dict[str, float]:
 
 
 class Whole(Accumulator):
-    """Pooled values, and detection: called tampered where the largest logit is above 0, authentic where it is below;
-    tampered where more than 3 pixels are forged, whatever the set says."""
+    """Pooled values, and detection.
+
+    An image is called tampered where its largest logit is above 0 and authentic where it is below; it is tampered
+    where more than 3 pixels are forged, whatever the set says.
+    """
 
     def __init__(self):
         self._counts: Counted | None = None

@@ -74,8 +74,10 @@ class Levels:
 
 @dataclass(frozen=True)
 class Steps:
-    """Of float32 values in 0..1: level k holds those from the k-th of `count` equidistant thresholds 0, ..., 1 up to
-    the next; as torch.linspace gives them in float32.
+    """The levels of float32 values in 0..1.
+
+    Level k holds those from the k-th of `count` equidistant thresholds 0, ..., 1 up to the next; the thresholds are
+    float32, as torch.linspace gives them.
     """
 
     count: int

@@ -36,8 +36,13 @@ OUTLIER_COST = 42.0  # negative log-likelihood
 
 @dataclass(frozen=True)
 class Windows:
-    """What the windows hold. features: float32 (rows, columns, 512), square roots of frequencies; valid: bool (rows,
-    columns), enough textured and unsaturated pixels inside; centres: float64, of the rows and of the columns."""
+    """What the windows hold.
+
+    Attributes:
+        features: float32 (rows, columns, 512), square roots of frequencies.
+        valid: bool (rows, columns), enough textured and unsaturated pixels inside.
+        centres: float64, of the rows and of the columns.
+    """
 
     features: np.ndarray
     valid: np.ndarray
@@ -116,8 +121,10 @@ def _pooled(blocks: np.ndarray) -> np.ndarray:
 
 
 def anomaly(found: Windows) -> np.ndarray:
-    """Float64 (rows, columns): squared Mahalanobis distance of each window from the Gaussian that most valid ones
-    follow. Needs at least `LEAST_VALID` valid windows."""
+    """Squared Mahalanobis distance of each window from the Gaussian that most valid ones follow.
+
+    Float64 (rows, columns). Needs at least `LEAST_VALID` valid windows.
+    """
     features = found.features.reshape(-1, found.features.shape[2])
     valid = found.valid.ravel()
     whitened = features @ _whitening(features[valid])

@@ -39,6 +39,7 @@ STANDARD_STEPS = np.array(
 
 
 def file_name(quality: int) -> str:
+    """The authors' name of the weights for this JPEG quality."""
     return f"model_qf{quality}.pth"
 
 

@@ -1,5 +1,8 @@
-"""Two Mix Transformers side by side that exchange and fuse their features (CMX, Zhang et al., T-ITS 2023), and the
-pooling of confidence-weighted statistics to one score (TruFor, Guillaro et al., CVPR 2023, section 3.4)."""
+"""Two Mix Transformers side by side that exchange and fuse their features, and a pooling to one score.
+
+Sources: CMX (Zhang et al., T-ITS 2023); the pooling of confidence-weighted statistics is TruFor's (Guillaro et al.,
+CVPR 2023, section 3.4).
+"""
 
 from __future__ import annotations
 

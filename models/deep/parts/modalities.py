@@ -17,8 +17,12 @@ REACH = 6  # pixels, of the six convolutions of a mixer
 
 
 class ModalitiesExtractor(nn.Module):
-    """RGB (B, 3, H, W) in 0..1 to Noiseprint++ (repeated to three channels), constrained convolution, and SRM
-    residuals, each (B, 3, H, W). width: of the network for Noiseprint++."""
+    """RGB (B, 3, H, W) in 0..1 to three modalities, each (B, 3, H, W).
+
+    Noiseprint++ (repeated to three channels), constrained convolution, and SRM residuals.
+
+    width: of the network for Noiseprint++.
+    """
 
     def __init__(self, width: int = dncnn.WIDTH):
         super().__init__()

@@ -1,5 +1,7 @@
-"""Noise residuals of the steganalysis rich model (Fridrich and Kodovsky, TIFS 2012): the three filters that forgery
-localizers use (Zhou et al., CVPR 2018)."""
+"""Noise residuals of the steganalysis rich model (Fridrich and Kodovsky, TIFS 2012).
+
+The three filters that forgery localizers use (Zhou et al., CVPR 2018).
+"""
 
 from __future__ import annotations
 

@@ -81,6 +81,8 @@ class SelectiveScan(nn.Module):
 
 
 class MLP(nn.Module):
+    """Two linear layers with a GELU between, of each position by itself."""
+
     def __init__(self, width: int):
         super().__init__()
         self.fc1 = nn.Linear(width, MLP_RATIO * width)
