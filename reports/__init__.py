@@ -22,6 +22,7 @@ class Options:
     Attributes:
         pictures: most picture files beside the page.
         single_mb: write one file with so many megabytes of pictures.
+        figures: whether they are drawn, which takes longer than all the rest.
         width, serif, families, formats: see `reports.figures.Look`.
         models, metrics: names in figures and LaTeX tables, () for all.
         everything: figures and tables of all metrics.
@@ -29,6 +30,7 @@ class Options:
 
     pictures: int = 20_000
     single_mb: float | None = None
+    figures: bool = False
     width: float = 7.0
     serif: bool = False
     families: bool = False
@@ -41,9 +43,9 @@ class Options:
 def write(
     out: Path, runs: list[RunView], *, contrasts: pd.DataFrame | None = None, options: Options | None = None
 ) -> list[Path]:
-    """Write the page, its data, figures and tables in `out`.
+    """Write the page, its data, tables and, where asked for, figures in `out`.
 
-    `report.html`, `index.txt`, `data/`, `pictures/`, `figures/` and `tables/`; returns the paths of all but data and
+    `report.html`, `index.txt`, `data/`, `pictures/`, `tables/` and `figures/`; returns the paths of all but data and
     pictures. Files of an older report there go; other files in `out` stay.
 
     The report is made in a temporary folder beside `out` and takes its place when it is whole; if anything fails, what
@@ -65,17 +67,18 @@ def write(
 
 
 def _write(folder: Path, comparison, options: Options) -> list[Path]:
-    from reports import figures, page, tables
+    from reports import page, tables
 
     html, *_ = page.write(folder, comparison, page.Settings(options.pictures, options.single_mb))
     chosen = {"models": options.models, "metrics": options.metrics, "everything": options.everything}
-    look = figures.Look(
-        width=options.width, serif=options.serif, families=options.families, formats=options.formats, **chosen
-    )
-    made = [
-        *figures.write(folder / "figures", comparison, look),
-        *tables.write(folder / "tables", comparison, **chosen),
-    ]
+    made = tables.write(folder / "tables", comparison, **chosen)
+    if options.figures:
+        from reports import figures  # seaborn and matplotlib, a second of imports
+
+        look = figures.Look(
+            width=options.width, serif=options.serif, families=options.families, formats=options.formats, **chosen
+        )
+        made = figures.write(folder / "figures", comparison, look) + made
     index = folder / "index.txt"
     names = [str(file.relative_to(folder)) for file in (html, *made)]
     beside = "" if options.single_mb is not None else "data/, pictures/: what the page loads when it is looked at\n"

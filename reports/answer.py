@@ -99,6 +99,7 @@ def _robust(ranked: list, metric: Metric, name: Callable) -> list[str]:
 
 
 def _controls(scored: list, ranked: list, key: str, sign: int, name: Callable) -> list[str]:
+    """Who of the ranked localizers beats the control; of one trained on the images it would say nothing."""
     controls = [row for row in scored if row.placed == "control"]
     if not controls or not ranked:
         return []
@@ -106,12 +107,12 @@ def _controls(scored: list, ranked: list, key: str, sign: int, name: Callable) -
     over = "over_control" if key == "clean" else "over_control_perturbed"
     said = f"The control ({name(best)}) has {score(getattr(best, key))}"
     if all(sign * (getattr(row, key) - getattr(best, key)) <= 0 for row in ranked):
-        return [f"{said}, no less than every localizer: none is shown to see a trace of forgery."]
+        return [f"{said}, no less than every ranked localizer: none is shown to see a trace of forgery."]
     short = [row for row in ranked if not getattr(row, over) < ALPHA]
     if not short:
         return [f"{said}: every ranked localizer beats it."]
     if len(short) == len(ranked):
-        return [f"{said}: no localizer is shown to beat it."]
+        return [f"{said}: no ranked localizer is shown to beat it."]
     verb = "is" if len(short) == 1 else "are"
     return [f"{said}: {listed([name(row) for row in short])} {verb} not shown to beat it."]
 

@@ -44,7 +44,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Condition:
-    """One level of a perturbation. psnr (dB), ssim, size (bytes): means over the images, or NaN."""
+    """One level of a perturbation. psnr (dB), ssim, size (bytes): means over the images, or NaN.
+
+    unchanged: how many of the `images` that were measured it left exactly as they were.
+    """
 
     spec: str
     family: str
@@ -52,6 +55,8 @@ class Condition:
     psnr: float = float("nan")
     ssim: float = float("nan")
     size: float = float("nan")
+    unchanged: int = 0
+    images: int = 0
 
     @property
     def identity(self) -> bool:
@@ -281,8 +286,15 @@ def _conditions(runs: list[RunView], summary: pd.DataFrame) -> list[Condition]:
             severity[column] = values.groupby(measured["spec"].astype(str)).mean()
         else:
             severity[column] = np.nan
+    same = _unchanged(runs)
     conditions = [
-        Condition(str(spec), str(family), str(level), *(float(severity.at[str(spec), c]) for c in severity.columns))
+        Condition(
+            str(spec),
+            str(family),
+            str(level),
+            *(float(severity.at[str(spec), c]) for c in severity.columns),
+            *same.get(str(spec), (0, 0)),
+        )
         for family, level, spec in rows.itertuples(index=False, name=None)
     ]
     ordered: list[Condition] = [c for c in conditions if c.identity]
@@ -292,6 +304,18 @@ def _conditions(runs: list[RunView], summary: pd.DataFrame) -> list[Condition]:
             members.sort(key=lambda c: -c.psnr)
         ordered += members
     return ordered
+
+
+def _unchanged(runs: list[RunView]) -> dict[str, tuple[int, int]]:
+    """Spec -> how many images it left as they were, and how many were measured, each image of a set once."""
+    parts = [run.cells for run in runs if "unchanged" in run.cells and run.cells["unchanged"].any()]
+    if not parts:
+        return {}
+    columns = ["spec", "test_set", "image", "unchanged"]
+    cells = pd.concat([part.loc[part["status"] == "ok", columns] for part in parts], ignore_index=True)
+    once = cells.sort_values("unchanged", kind="stable").drop_duplicates(columns[:3], keep="last")
+    counted = once.groupby("spec", observed=True)["unchanged"].agg(["sum", "count"])
+    return {str(spec): (int(row["sum"]), int(row["count"])) for spec, row in counted.iterrows()}
 
 
 def _protocols(runs: list[RunView], summary: pd.DataFrame) -> list[Protocol]:

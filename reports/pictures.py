@@ -7,6 +7,7 @@ photo under condition 3), `l0c3-score.webp` (line 0 under condition 3).
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +55,7 @@ class Album:
     considered: int = 0
     left_out: int = 0
     _suffix: dict[str, int] = field(default_factory=dict)
+    _made: set[str] = field(default_factory=set)
 
     def add(self, cells: Iterable[Cell]) -> None:
         """Take the pictures of cells in this order as long as there is room; `left_out` counts cells without."""
@@ -86,9 +88,12 @@ class Album:
             self.uris[name] = f"data:{MIME[SUFFIXES[code]]};base64,{base64.b64encode(data).decode('ascii')}"
             self.size += len(self.uris[name])
         else:
-            path = self.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+            place = os.path.join(self.folder, os.path.dirname(name))
+            if place not in self._made:
+                os.makedirs(place, exist_ok=True)
+                self._made.add(place)
+            with open(os.path.join(self.folder, name), "wb") as file:
+                file.write(data)
             self.size += 1
         return code
 

@@ -25,8 +25,10 @@ def leaderboard(comparison: Comparison, most: int = MOST) -> str:
     names = {line.index: line.label for line in comparison.lines}
     where = "mean over the test sets" if scopes[0] == EVERY_SET else scopes[0]
     rows = [("", f"{metric.title} ({protocol.name}), {where}", "unperturbed", "", "perturbed", "retained", "n")]
+    shared = board[board.duplicated(["run", "rank"], keep=False)].groupby("run")["rank"].unique()
     for row in list(board.itertuples(index=False))[:most]:
-        rank = "" if row.rank != row.rank else f"{row.rank:.0f}{'=' if row.ties else ''}"
+        equal = "=" if row.rank in shared.get(row.run, ()) else ""
+        rank = "" if row.rank != row.rank else f"{row.rank:.0f}{equal}"
         name = names[row.line] + (f" ({SIGNS[row.placed]})" if row.placed in SIGNS else "")
         n = "" if row.n != row.n else str(int(row.n))
         rows.append(

@@ -65,7 +65,7 @@ class TestSet(_Record):
     """A test set as it was measured. card: the name of its card, "" for a folder. digest: fingerprint of its files.
 
     subset: the list of members that was used, "" for all. audit: verdict of `bench data audit`, "" where none was made.
-    defects: mappings with file and problem.
+    defects: mappings with file and problem. remarks: what is suspicious about files that are scored all the same.
     """
 
     name: str
@@ -78,6 +78,7 @@ class TestSet(_Record):
     licence: str = ""
     citation: str = ""
     defects: tuple[Mapping, ...] = ()
+    remarks: tuple[str, ...] = ()
     digest: str = ""
     subset: str = ""
     audit: object = ""
@@ -154,7 +155,8 @@ class RunView:
         spec, seed, protocol, metric, value (image "*": a metric of the whole set).
     cells: one row per stored cell; columns key, model, test_set, image, source, tampered, perturbation, level, spec,
         status ("ok", "failed", "not_applicable"), reason, seconds, peak_mb, psnr, ssim, bytes, kind; may have
-        image_score (the localizer's own) and seen (text: the whole image, or in which tiles), empty where unknown.
+        image_score (the localizer's own), seen (text: the whole image, or in which tiles), empty where unknown, and
+        unchanged (whether the perturbation left the image as it was).
     picture: (what, key) -> encoded WebP, PNG or JPEG, or None. what is "photo" (key (test_set, image, spec)), "truth"
         (key (test_set, image)), "score", "prediction", or where the localizer has such "confidence" or "sources" (key
         of a cell).
@@ -210,7 +212,7 @@ class RunView:
 
 def _public_set(test_set: TestSet) -> TestSet:
     defects = tuple({key: public(value) for key, value in defect.items()} for defect in test_set.defects)
-    return dataclasses.replace(test_set, defects=defects)
+    return dataclasses.replace(test_set, defects=defects, remarks=tuple(map(public, test_set.remarks)))
 
 
 def _named(records: Iterable) -> list[Mapping]:

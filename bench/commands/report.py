@@ -1,7 +1,8 @@
-"""Turn one or several runs into an HTML page, figures (PDF, PNG) and tables (CSV, LaTeX).
+"""Turn one or several runs into an HTML page, tables (CSV, LaTeX) and, where asked for, figures (PDF, PNG, SVG).
 
 The page answers first: which localizer is best, how robust, how sure. Its pictures lie in a folder beside it and it
 works from a disk; --single-file puts all into one file. Several runs are laid side by side with paired differences.
+Figures for a paper take longer than all the rest: --figures draws them, as does any option that says how.
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--all", action="store_true", help="figures and tables of all metrics, not the headline ones alone")
     add("--models", default="", metavar="A,B", help="localizers in figures and LaTeX tables (default: all)")
     add("--metrics", default="", metavar="A,B", help="metrics in figures and tables (default: the headline ones)")
-    add("--width", default="text", help="width of figures: column, text or inches (default text, 7 inches)")
+    add("--figures", action="store_true", help="draw figures; implied by --all and the options of figures that follow")
+    add("--width", help="width of figures: column, text or inches (default text, 7 inches)")
     add("--serif", action="store_true", help="figures with a serif font")
     add("--per-family", action="store_true", help="one figure per family of perturbations instead of panels")
-    add("--formats", default="pdf,png", help="of figures: pdf, png, svg (default pdf,png)")
+    add("--formats", help="of figures: pdf, png, svg (default pdf,png)")
     add("--json", action="store_true", help="print the written files as JSON")
 
 
@@ -51,11 +53,12 @@ def main(args: argparse.Namespace) -> int:
     out = args.out or place_of(runs)
     with views(runs) as (found, contrasts):
         options = reports.Options(
-            pictures=args.pictures, single_mb=args.budget_mb if args.single_file else None, width=_width(args.width),
-            serif=args.serif, families=args.per_family, everything=args.all,
+            pictures=args.pictures, single_mb=args.budget_mb if args.single_file else None,
+            width=_width(args.width or "text"), serif=args.serif, families=args.per_family, everything=args.all,
+            figures=bool(args.figures or args.all or args.width or args.serif or args.per_family or args.formats),
             models=_chosen(args.models, {card.name for view in found for card in view.localizers}, "localizer"),
             metrics=_chosen(args.metrics, {metric for view in found for metric in view.summary["metric"]}, "metric"),
-            formats=_chosen(args.formats, {"pdf", "png", "svg"}, "format"),
+            formats=_chosen(args.formats or "pdf,png", {"pdf", "png", "svg"}, "format"),
         )  # fmt: skip
         try:
             written = reports.write(out, found, contrasts=contrasts, options=options)

@@ -167,13 +167,14 @@ function boardNotes(rows, withRank) {
   const chance = known(metric().chance) ? `; dashed: chance (${fixed(metric().chance, 1)})` : "";
   const legend = rows.some((row) => row.levels > 0) ? "● unperturbed with 95 % interval, ○ mean over perturbations" : "● unperturbed with 95 % interval";
   notes.push(el("p", { class: "caption" }, `${metric().title}, protocol ${protocol().name} v${protocol().version}. ${legend}${chance}.`,
-    withRank ? " = shares its rank: the paired bootstrap (Holm, 5 %) does not tell them apart; bold only where it does." : ""));
+    withRank ? " Rank: one more than the localizers that the paired bootstrap (Holm, 5 %) shows to be better; = another has the same rank; bold: better than all others." : ""));
   const few = rows.filter((row) => row.n_of > 0 && row.n_of < 10);
   if (few.length) notes.push(el("p", { class: "caption warn", id: "few" }, `${plural(Math.max(...few.map((row) => row.n_of)), "image")}: ${Math.max(...few.map((row) => row.n_of)) === 1 ? "no interval can be drawn." : "the intervals are drawn dashed because so few images make them rough."}`));
-  const beaten = rows.filter((row) => known(row.over_control));
+  const over = rows.some((row) => known(row.clean)) ? "over_control" : "over_control_perturbed";
+  const beaten = rows.filter((row) => row.placed === "ranked" && known(row[over]));
   if (rows.some((row) => row.placed === "control")) {
-    const ahead = beaten.filter((row) => row.over_control < 0.05).map((row) => data.lines[row.line].name);
-    notes.push(el("p", { class: "caption", id: "over-control" }, ahead.length ? `Shown to beat the control: ${ahead.join(", ")}.` : "None is shown to beat the control."));
+    const ahead = beaten.filter((row) => row[over] < 0.05).map((row) => data.lines[row.line].name);
+    notes.push(el("p", { class: "caption", id: "over-control" }, ahead.length ? `Shown to beat the control: ${ahead.join(", ")}.` : "No ranked localizer is shown to beat the control."));
   }
   const said = data.troubles.filter((t) => rows.some((row) => row.line === t.line) && (state.scope < 0 || t.set === state.scope));
   if (said.length) notes.push(el("ul", { class: "troubles" }, said.map((t) => el("li", {}, el("b", {}, data.lines[t.line].name), state.scope < 0 && data.sets.length > 1 ? ` on ${data.sets[t.set].title}` : "", ": ", t.said.join(" ")))));

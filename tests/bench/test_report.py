@@ -1,6 +1,8 @@
 """`bench report`: from run folders to files, and what it refuses."""
 
 import json
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -23,12 +25,46 @@ def test_files_and_their_numbers(run_folder, capsys):
     capsys.readouterr()
     assert main(["report", str(run_folder), "--json"]) == 0
     files = json.loads(capsys.readouterr().out)
-    assert {file.rpartition(".")[2] for file in files} >= {"html", "pdf", "png", "csv", "tex"}
+    assert {file.rpartition(".")[2] for file in files} >= {"html", "csv", "tex"}
+    assert not (run_folder / "report" / "figures").exists()
     summary = pd.read_csv(run_folder / "report" / "tables" / "summary.csv", dtype={"level": str})
     row = summary.query("metric == 'f1' and protocol == 'native' and spec == 'identity'").iloc[0]
     assert (row["mean"], row["n"]) == (1.0, 4)  # the toy localizer finds the red pixels without a mistake
     page = (run_folder / "report" / "report.html").read_text()
     assert "MPC_CATNet_stage2_weights.pth" in page  # the skipped localizer is on the page, with where to get it
+
+
+def test_figures_are_drawn_where_they_are_asked_for(run_folder, capsys):
+    capsys.readouterr()
+    assert main(["report", str(run_folder), "--figures", "--json"]) == 0
+    assert {file.rpartition(".")[2] for file in json.loads(capsys.readouterr().out)} >= {"pdf", "png"}
+    assert main(["report", str(run_folder), "--formats", "svg", "--json"]) == 0
+    drawn = [file for file in json.loads(capsys.readouterr().out) if "/figures/" in file]
+    assert drawn and all(file.endswith(".svg") for file in drawn)
+
+
+def test_a_report_imports_neither_networks_nor_what_draws(run_folder):
+    """They are most of the seconds of a small report."""
+    heavy = ("torch", "sklearn", "seaborn", "matplotlib", "scipy.stats", "scipy.optimize")
+    code = f"import sys; from bench.cli import main; main(['report', {str(run_folder)!r}]); "
+    code += f"print([name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_verdict_of_the_audit_and_levels_that_change_nothing_reach_the_page(photo_folder, monkeypatch):
+    """From a kept verdict through run.json to the page; a gamma of 1 changes no image."""
+    monkeypatch.setattr("bench.data.verdicts.kept", lambda fingerprint: f"leaks: {fingerprint[:4]}")
+    data, out = f"folder:{photo_folder / 'images'},{photo_folder / 'masks'}", photo_folder / "run"
+    words = ["run", "--models", "toy_localizers:Redness", "--data", data, "--perturbations", "clean;gamma:1"]
+    assert main([*words, "--out", str(out), "--workers", "1"]) == 0
+    about = json.loads((out / "run.json").read_text())
+    assert about["test_sets"][0]["audit"] == f"leaks: {about['test_sets'][0]['digest'][:4]}"
+    assert main(["report", str(out)]) == 0
+    page = (out / "report" / "report.html").read_text()
+    assert about["test_sets"][0]["audit"] in page
+    images = about["test_sets"][0]["n_tampered"] + about["test_sets"][0]["n_authentic"]
+    assert f"<td>{images} of {images} images</td>" in page
 
 
 def test_published_numbers_stand_beside_those_of_a_folder_of_a_known_name(photo_folder):

@@ -29,7 +29,7 @@ def run():
 def written(run, tmp_path_factory):
     """Folder of the report of `run`."""
     folder = tmp_path_factory.mktemp("report")
-    reports.write(folder, [run])
+    reports.write(folder, [run], options=reports.Options(figures=True))
     return folder
 
 

@@ -38,7 +38,7 @@ def test_a_tie_is_not_a_win():
 
 def test_a_control_that_wins_is_unranked_and_shames_the_others():
     run = outcome({"a": noisy(0.7), "centre": noisy(0.8, seed=1)}, groups={"centre": ["controls"]})
-    assert "The control (centre) has .800, no less than every localizer" in said(run)
+    assert "The control (centre) has .800, no less than every ranked localizer" in said(run)
     board = compare([run]).board("field", "auc", "native").set_index("model")
     assert board.loc["centre", "placed"] == "control" and np.isnan(board.loc["centre", "rank"])
     some = outcome(
@@ -46,6 +46,31 @@ def test_a_control_that_wins_is_unranked_and_shames_the_others():
         groups={"centre": ["controls"]},
     )
     assert "The control (centre) has .800: near is not shown to beat it." in said(some)
+
+
+def test_a_localizer_trained_on_the_set_is_not_said_to_beat_the_control():
+    values = {"a": noisy(0.7), "b": noisy(0.6, seed=2), "seen": noisy(0.95, seed=1), "centre": noisy(0.8, seed=3)}
+    run = outcome(values, groups={"centre": ["controls"]}, trained=("seen",))
+    assert "The control (centre) has .800, no less than every ranked localizer" in said(run)
+    even = values | {"a": noisy(0.801)}
+    run = outcome(even, groups={"centre": ["controls"]}, trained=("seen",))
+    assert "The control (centre) has .800: no ranked localizer is shown to beat it." in said(run)
+
+
+def test_a_rank_is_one_more_than_the_localizers_shown_to_be_better():
+    """By its definition, from the ties of the board alone; equal numbers carry a sign in the terminal."""
+    means = (0.80, 0.795, 0.77, 0.6)
+    run = outcome({f"m{i}": noisy(mean, 25, seed=i, spread=0.04) for i, mean in enumerate(means)})
+    board = compare([run]).board("field", "auc", "native").set_index("model")
+    better = {
+        name: 1 + sum(other not in row["ties"] and board.loc[other, "clean"] > row["clean"] for other in board.index)
+        for name, row in board.iterrows()
+    }
+    assert board["rank"].to_dict() == better
+    shown = [line.split()[0] for line in leaderboard(compare([run])).splitlines()[1:5]]
+    ranks = board["rank"].astype(int).tolist()
+    assert shown == [f"{rank}{'=' if ranks.count(rank) > 1 else ''}" for rank in ranks]
+    assert "1=" in shown and shown[-1] == "4"
 
 
 def test_a_winner_that_was_trained_on_the_set_stands_apart():

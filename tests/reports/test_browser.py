@@ -1,5 +1,6 @@
 """A reader's way through the page, in a real browser."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -120,6 +121,39 @@ def test_ties_are_shown_as_ties_and_bold_is_a_win(visit, tmp_path):
     page = visit(tmp_path / "win")
     assert page.locator("#board tr.best").get_attribute("data-model") == "b"
     assert page.locator("#answer-text b").first.inner_text() == "b"
+
+
+def test_who_beats_the_control_is_the_same_in_the_sentence_and_below_the_table(visit, tmp_path):
+    noise = np.random.default_rng(0).normal(0, 0.05, (3, 40))
+    noise -= noise.mean(axis=1, keepdims=True)
+    values = {"weak": 0.7 + noise[0], "seen": 0.95 + noise[1], "centre": 0.8 + noise[2]}
+    groups = {"centre": ["controls"]}
+    reports.write(tmp_path / "none", [outcome(values, groups=groups, trained=("seen",))])
+    page = visit(tmp_path / "none")
+    assert page.locator("#over-control").inner_text() == "No ranked localizer is shown to beat the control."
+    assert "no less than every ranked localizer" in page.locator("#answer-text").inner_text()
+    values["weak"] = 0.9 + noise[0]
+    reports.write(tmp_path / "one", [outcome(values, groups=groups, trained=("seen",))])
+    page = visit(tmp_path / "one")
+    assert page.locator("#over-control").inner_text() == "Shown to beat the control: weak."
+    assert "every ranked localizer beats it" in page.locator("#answer-text").inner_text()
+
+
+def test_long_names_leave_the_last_column_in_view_at_1280(visit, run, tmp_path):
+    names = {"ela": "ela-of-a-very-long-label-that-a-user-made-up", "zero": "noisesniffer-with-its-quality-ninety-five"}
+    tables = {
+        t: getattr(run, t).assign(model=getattr(run, t)["model"].replace(names))
+        for t in ("summary", "standings", "results", "cells")
+    }
+    cards = tuple(
+        dataclasses.replace(c, name=names.get(c.name, c.name), licence="CC BY-NC-SA 4.0") for c in run.localizers
+    )
+    reports.write(tmp_path / "r", [dataclasses.replace(run, **tables, localizers=cards)])
+    page = visit(tmp_path / "r", "#scope=builtin", viewport={"width": 1280, "height": 800})
+    assert page.locator("#board .of-image").count() > 0, "the widest leaderboard, with the image-level AUC"
+    last = page.locator("#board thead th").last.bounding_box()
+    assert last["x"] + last["width"] <= 1280
+    assert page.locator("#leaderboard .scroll").first.evaluate("e => e.scrollWidth - e.clientWidth") <= 0
 
 
 def test_few_images_warn(visit, tmp_path):

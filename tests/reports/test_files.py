@@ -93,7 +93,7 @@ def test_a_dollar_in_a_name_is_a_dollar(tmp_path):
     )
     results, cells = (t.assign(model=t["model"].replace("ela", "cost $5 to $6")) for t in (run.results, run.cells))
     run = dataclasses.replace(run, summary=summary, standings=standings, results=results, cells=cells)
-    files = reports.write(tmp_path / "report", [run], options=reports.Options(formats=("svg", "pdf")))
+    files = reports.write(tmp_path / "report", [run], options=reports.Options(figures=True, formats=("svg", "pdf")))
     assert any(f.suffix == ".pdf" for f in files)
     with figures.mpl.rc_context(figures.STYLE):
         figure = figures.heatmap(plan_of(compare([run]), r"x_$\frac$_y", "auc"))
@@ -215,7 +215,7 @@ def test_latex_escapes_every_active_character():
 
 def test_a_new_report_removes_what_an_older_one_left_and_nothing_else(small, tmp_path):
     out = tmp_path / "report"
-    quick = reports.Options(formats=("svg",))
+    quick = reports.Options(figures=True, formats=("svg",))
     (out / "figures").mkdir(parents=True)
     (out / "figures" / "old-auc-native.svg").write_text("old")
     (out / "tables").mkdir()

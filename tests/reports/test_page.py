@@ -150,6 +150,22 @@ def test_a_section_may_hold_its_template_and_its_values_are_escaped(run, tmp_pat
     assert "Toy section" in text and "<p>&lt;toy&gt;</p>" in text
 
 
+def test_what_the_audit_says_and_what_a_level_left_unchanged_are_shown(run, tmp_path):
+    """Each image of a set counts once, whatever number of localizers saw it."""
+    forged = run.cells["image"].isin(["forged_01", "forged_02"]) & (run.cells["test_set"] == "builtin")
+    cells = run.cells.assign(unchanged=forged & (run.cells["spec"] == "jpeg:90"))
+    leak = "leaks: <tables> tell tampered from authentic images (AUC .93)"
+    sets = tuple(
+        dataclasses.replace(s, audit=leak, remarks=("its masks hold three classes",)) if s.name == "builtin" else s
+        for s in run.test_sets
+    )
+    text = html.unescape(write_page(tmp_path, dataclasses.replace(run, cells=cells, test_sets=sets)))
+    assert leak in text and text.count("not audited:") == 1 and "its masks hold three classes." in text
+    rows = re.findall(r"<code>([^<]*)</code></td>[^/]*/td>\s*<td[^/]*/td><td[^/]*/td><td>(\d+ of \d+ images)", text)
+    images = run.cells[["test_set", "image"]].drop_duplicates()
+    assert rows == [("jpeg:90", f"2 of {len(images)} images")]
+
+
 def test_gaps_are_named(page):
     text = html.unescape(re.sub(r"<[^>]+>", " ", page))
     for words in (
@@ -273,7 +289,7 @@ def test_degenerate_runs(case, tmp_path):
         run = dataclasses.replace(
             run, about={}, localizers=(), test_sets=(), metrics=(), picture=lambda w, k: None, cells=run.cells.iloc[:0]
         )
-    files = reports.write(tmp_path / "report", [run])
+    files = reports.write(tmp_path / "report", [run], options=reports.Options(figures=True))
     data = embedded((tmp_path / "report" / "report.html").read_text(), "data")
     assert [line["model"] for line in data["lines"]] == ["mpc"]
     assert [c["spec"] for c in data["conditions"]] == ["identity"]

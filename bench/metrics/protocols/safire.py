@@ -6,8 +6,6 @@ import dataclasses
 import math
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.special import comb
 
 from bench.metrics.formulas import inverted, mcc, named
 from bench.metrics.metric import Metric, Part
@@ -135,6 +133,8 @@ def mean_iou(counts: np.ndarray, predicted: np.ndarray, true: int, sources: int)
 
     counts: int64 (C, K), predicted x true. predicted: rows, and true: number of columns, that take part.
     """
+    from scipy.optimize import linear_sum_assignment  # a third of a second, and few measure by this
+
     sizes, truth = counts.sum(axis=1), counts.sum(axis=0)
     union = (sizes[:, None] + truth[None, :] - counts)[predicted, :true]
     iou = np.divide(counts[predicted, :true], union, out=np.zeros(union.shape), where=union > 0)
@@ -143,6 +143,8 @@ def mean_iou(counts: np.ndarray, predicted: np.ndarray, true: int, sources: int)
 
 def adjusted_rand(counts: np.ndarray) -> float:
     """Adjusted Rand index of a contingency table; 1 for identical partitions, of one source too."""
+    from scipy.special import comb
+
     pairs, rows, columns = (comb(part, 2).sum() for part in (counts, counts.sum(axis=1), counts.sum(axis=0)))
     expected = rows * columns / comb(counts.sum(), 2) if counts.sum() > 1 else 0.0
     most = (rows + columns) / 2
