@@ -28,7 +28,7 @@ from reports import drill, sections, words
 from reports.answer import answer
 from reports.comparison import Comparison
 from reports.diagnosis import diagnose
-from reports.pictures import KINDS, SUFFIXES, Album
+from reports.pictures import KINDS, SUFFIXES, Album, left_out
 from reports.style import COLOURS
 from reports.view import EVERY_SET
 
@@ -110,6 +110,7 @@ def build(comparison: Comparison, images, inline: dict[str, str], album: Album, 
         joined=lambda items: ", ".join(map(str, items)),
     )  # fmt: skip
     beside = "" if single else " 'self' file:"
+    missing = left_out(album, images) if single and album.left_out else []
     rendered = []
     for module in found_sections():
         context = module.context(comparison)
@@ -118,6 +119,7 @@ def build(comparison: Comparison, images, inline: dict[str, str], album: Album, 
             own = getattr(module, "TEMPLATE", None)  # of a short section, in its module
             template = environment.from_string(own) if own else environment.get_template(f"sections/{name}.html.j2")
             common = {"comparison": comparison, "single": single, "levels": levels, "album": album}
+            common["left_out"] = missing
             rendered.append(
                 {
                     "id": name,

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pandas as pd
 
 from reports.comparison import Comparison
 
@@ -96,6 +99,28 @@ class Album:
                 file.write(data)
             self.size += 1
         return code
+
+
+def left_out(album: Album, images: Sequence[Mapping[str, bool]]) -> list[tuple[str, list[str], list[str]]]:
+    """Per test set its images without any picture, and those with the pictures of some cells alone, as text.
+
+    images: per test set its images in their order, as `reports.drill.images_of` finds them.
+    """
+    pictured = Counter((test_set, image) for _, test_set, _, image in album.codes)
+    sizes = [run.cells.groupby(["test_set", "image"], observed=True).size() for run in album.comparison.runs]
+    cells = Counter({place: int(n) for place, n in pd.concat(sizes).groupby(level=[0, 1]).sum().items()})
+    found = []
+    for number, (test_set, names) in enumerate(zip(album.comparison.test_sets, images, strict=True)):
+        none, some = [], []
+        for i, name in enumerate(names):
+            shown, total = pictured[number, i], cells[test_set.name, name]
+            if shown == 0:
+                none.append(name)
+            elif shown < total:
+                some.append(f"{name} ({shown} of {total})")
+        if none or some:
+            found.append((test_set.called, none, some))
+    return found
 
 
 def _wanted(cell: Cell) -> Iterator[tuple[str, str, str | tuple[str, ...]]]:

@@ -84,8 +84,7 @@ def open_card(card: Card, root: Path, subset: str = "") -> TestSet:
     about = dict(note=note, licence=card.licence, citation=card.citation, card=card, rule=card.mask, subset=subset)
     name = f"{card.name}@{subset}" if subset else card.name
     title = f"{card.title}, {subset}" if subset else card.title
-    remarks = suspicious_levels(found.samples, card.mask)
-    return TestSet(name, title, found.samples, found.defects, found=found.counts, remarks=remarks, **about)
+    return TestSet(name, title, found.samples, found.defects, found=found.counts, remarks=found.remarks(), **about)
 
 
 def open_folder(images: Path, masks: Path | None = None) -> TestSet:
@@ -107,7 +106,7 @@ def open_folder(images: Path, masks: Path | None = None) -> TestSet:
     if not found.samples:
         first = "".join(f"; {defect.file}: {defect.problem}" for defect in found.defects[:1])
         raise DataError(f"{shown(images)}: holds no usable image ({len(found.defects)} defects{first})")
-    remarks = suspicious_levels(found.samples, found.rule)
+    remarks = found.remarks()
     if masks is None and (beside := _masks_of(files)):
         remarks.append(
             f"{', '.join(list(beside)[:NAMED])} ({len(beside)} in all) look like masks and count as authentic photos; "
@@ -130,6 +129,7 @@ class _Found:
     claimed: set[str] = field(default_factory=set)
     beside: set[str] = field(default_factory=set)  # files that are masks by the pattern of a group
     paired: set[str] = field(default_factory=set)  # those that belong to an image
+    resized: set[str] = field(default_factory=set)  # ids of images with a mask of another size
     counts: dict[str, int] = field(default_factory=lambda: {"tampered": 0, "authentic": 0})
 
     def reject(self, file: str, problem: str) -> None:
@@ -152,9 +152,9 @@ class _Found:
             size = stored_size(image)
             if min(size) < MIN_SIDE:
                 raise ImageError(f"{size[1]}x{size[0]} pixels are too few, {MIN_SIDE}x{MIN_SIDE} are needed")
-            for mask in masks:
-                if (other := mask_size(mask)) != size and self.rule.size == "equal":
-                    raise ImageError(size_problem(other, size))
+            others = [other for mask in masks if (other := mask_size(mask)) != size]
+            if others and self.rule.size == "equal":
+                raise ImageError(size_problem(others[0], size))
         except ImageError as error:
             problem = str(error).removeprefix(f"{shown(image)}: ")
             for mask in masks:
@@ -166,10 +166,19 @@ class _Found:
             sample_id = file if sample_id != file and file not in self.ids else sample_id + "'"
         self.ids.add(sample_id)
         self.names[sample_id] = file
+        if others:
+            self.resized.add(sample_id)
         mask, *more = masks or (None,)
         self.samples.append(
             Sample(sample_id, image, mask, self.test_set, kind, source or sample_id, tuple(more), shapes, forged)
         )
+
+    def remarks(self) -> list[str]:
+        """What is suspicious of images that are scored all the same."""
+        resized = [sample.id for sample in self.samples if sample.id in self.resized]
+        named = f"{', '.join(resized[:NAMED])}{', ...' if len(resized) > NAMED else ''}"
+        said = [f"{len(resized)} images have masks of another size, resized to nearest: {named}"] if resized else []
+        return suspicious_levels(self.samples, self.rule) + said
 
     def keep_members(self, part: Subset) -> None:
         """Leave out what a subset's lists do not name; a list that names absent files is told in one defect."""

@@ -228,6 +228,15 @@ def test_the_page_is_light_and_says_what_a_budget_left_out(run, written, tmp_pat
     single = write_page(tmp_path, run, single_mb=0.15)
     assert sum(map(len, embedded(single, "pictures").values())) < 160_000
     assert 'id="budget"' in single
+    named = re.search(r'<details id="left-out">.*?</details>', single, re.DOTALL)[0]
+    told = {name: int(n) for name, n in re.findall(r"([\w]+_\d+) \((\d+) of \d+\)", named)}
+    shown = embedded(single, "pictures")
+    for number, (test_set, tampered) in enumerate((("builtin", 9), ("field", 16))):
+        said = re.search(rf"<p>[^<]*{test_set}[^<]*</p>", named, re.IGNORECASE)[0]
+        for i in range(tampered):
+            truth = f"{number}/{i}/truth.png" in shown  # any picture of a tampered image comes with its mask
+            assert (f"forged_{i:02d}" in said.partition("no picture of")[2].partition(";")[0]) == (not truth)
+    assert told and min(told.values()) > 0
     left = int(re.search(r"([\d,]+) of [\d,]+ cells", single)[1].replace(",", ""))
     assert left > 1000
 
