@@ -80,7 +80,10 @@ def write(folder: Path, comparison: Comparison, settings: Settings) -> list[Path
     album = Album(comparison, None if single else folder / "pictures", most)
     images = drill.images_of(comparison)
     levels = _photos_of_levels(comparison, images, album)
-    data = dict(_cells(comparison, images, album, single)) | dict(_numbers(comparison))
+    try:
+        data = dict(_cells(comparison, images, album, single)) | dict(_numbers(comparison))
+    finally:
+        album.close()
     inline = {f"data-{name}": text for name, text in data.items() if single or name == _headline_name(comparison)}
     written = []
     if not single:

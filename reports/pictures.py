@@ -10,6 +10,7 @@ import base64
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,6 +60,14 @@ class Album:
     left_out: int = 0
     _suffix: dict[str, int] = field(default_factory=dict)
     _made: set[str] = field(default_factory=set)
+    _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    _writing: list[Future] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Wait until all pictures are written. Raises OSError where one could not be."""
+        self._writer.shutdown()
+        for writing in self._writing:
+            writing.result()
 
     def add(self, cells: Iterable[Cell]) -> None:
         """Take the pictures of cells in this order as long as there is room; `left_out` counts cells without."""
@@ -91,14 +100,18 @@ class Album:
             self.uris[name] = f"data:{MIME[SUFFIXES[code]]};base64,{base64.b64encode(data).decode('ascii')}"
             self.size += len(self.uris[name])
         else:
-            place = os.path.join(self.folder, os.path.dirname(name))
-            if place not in self._made:
-                os.makedirs(place, exist_ok=True)
-                self._made.add(place)
-            with open(os.path.join(self.folder, name), "wb") as file:
-                file.write(data)
+            # to create a file takes as long as to find its picture, and the system does it beside this thread
+            self._writing.append(self._writer.submit(self._write, name, data))
             self.size += 1
         return code
+
+    def _write(self, name: str, data: bytes) -> None:
+        place = os.path.join(self.folder, os.path.dirname(name))
+        if place not in self._made:
+            os.makedirs(place, exist_ok=True)
+            self._made.add(place)
+        with open(os.path.join(self.folder, name), "wb") as file:
+            file.write(data)
 
 
 def left_out(album: Album, images: Sequence[Mapping[str, bool]]) -> list[tuple[str, list[str], list[str]]]:
