@@ -231,7 +231,7 @@ def test_the_page_is_light_and_says_what_a_budget_left_out(run, written, tmp_pat
     named = re.search(r'<details id="left-out">.*?</details>', single, re.DOTALL)[0]
     told = {name: int(n) for name, n in re.findall(r"([\w]+_\d+) \((\d+) of \d+\)", named)}
     shown = embedded(single, "pictures")
-    for number, (test_set, tampered) in enumerate((("builtin", 9), ("field", 16))):
+    for number, (test_set, tampered) in enumerate((("built-in", 9), ("field", 16))):
         said = re.search(rf"<p>[^<]*{test_set}[^<]*</p>", named, re.IGNORECASE)[0]
         for i in range(tampered):
             truth = f"{number}/{i}/truth.png" in shown  # any picture of a tampered image comes with its mask
