@@ -133,8 +133,8 @@ def test_the_rows_of_the_suite_are_those_that_were_printed(name):
     printed = {
         (number.metric_here if number.metric_here != "f1" or "best" not in number.protocol else "best_f1", number.value)
         for number in everything()
-        if number.model == stated.model and number.source.lower().startswith(name.partition("-")[0]) and not number.perturbation
-        and number.test_set.lower() == card.name
+        if number.model == stated.model and number.source.lower().startswith(name.partition("-")[0])
+        and not number.perturbation and number.test_set.lower() == card.name
     }  # fmt: skip
     assert printed and {(number.metric, number.printed) for number in stated.number} <= printed
     assert tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))["title"] == stated.title
