@@ -216,8 +216,8 @@ class HighResolutionModule(nn.Module):
                 if source > target:
                     x = F.interpolate(x, scale_factor=2 ** (source - target), mode="nearest")
                     x = resize(x, total.shape[2:])
-                total = x.add_(total)  # in memory of its own, which nobody else reads
-            fused.append(F.relu_(total))
+                total = total + x
+            fused.append(F.relu(total))
         return fused
 
 
