@@ -62,7 +62,7 @@ class KurtosisNoise(Localizer):
 
 
 def noise_variance(luminance: np.ndarray, filter_size: int = 4, cell: int = 4, window_cells: int = 5) -> np.ndarray:
-    """Estimated variance of the noise, float32 (rows, columns), one value a cell, 0 or more.
+    """Estimated variance of the noise, float32 (rows, columns), one value per cell, 0 or more.
 
     luminance: float32 (H, W). Where the kurtosis is below the image's median, or the closed form
     gives a negative value, the variance of the channels' harmonic mean stands in, as in the authors' code.
