@@ -281,6 +281,11 @@ def load(path: Path) -> Card:
     )
 
 
+def card_names(folder: Path = FOLDER) -> list[str]:
+    """The names of the cards of a folder, none of which is read: a card is called as its file."""
+    return sorted(path.stem for path in folder.glob("*.toml"))
+
+
 def load_all(folder: Path = FOLDER) -> list[Card]:
     """All cards of a folder, by name. Raises CardError at the first bad one."""
     return [load(path) for path in sorted(folder.glob("*.toml"))]

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.data import builtin
-from bench.data.cards import FOLDER, Card, CardError, load, load_all
+from bench.data.cards import FOLDER, Card, CardError, card_names, load, load_all
 from bench.data.files import DataError
 from bench.data.pairing import open_builtin, open_card, open_folder
 from bench.data.sets import TestSet
@@ -75,7 +75,7 @@ def find_card(name: str) -> Card:
     path = FOLDER / f"{name}.toml"
     if path.is_file() and Path(name).name == name:
         return load(path)
-    known = ["builtin", "folder", *(path.stem for path in sorted(FOLDER.glob("*.toml")))]
+    known = ["builtin", "folder", *card_names()]
     raise DataError(f"unknown test set {name!r}; {suggest(name, known)} (`bench list data` shows all)")
 
 
