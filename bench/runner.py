@@ -295,8 +295,12 @@ class _Measuring:
                     score, made.truth, tampered=self.job.sample.tampered, protocols=self.job.protocols,
                     severity=distance,
                 )  # fmt: skip
-                if made.unchanged and self.job.todo and cell.perturbation.steps:
-                    evidence = replace(evidence, extras={**evidence.extras, "unchanged": True})
+                said: dict[str, object] = {}
+                if self.job.sample.tampered:
+                    said["forged_pixels"] = int(np.count_nonzero(made.truth.forged))
+                if made.unchanged and cell.perturbation.steps:
+                    said["unchanged"] = True
+                evidence = replace(evidence, extras={**evidence.extras, **said})
             if self.job.pictures != "none":
                 with self._outcome.stage("pictures"):
                     self._draw(cell.key, score, evidence)

@@ -676,6 +676,7 @@ class Store:
         loaded = [_loaded(text) if isinstance(text, str) else {} for text in frame.pop("extras")]
         frame["seen"] = [extras.get("seen") for extras in loaded]
         frame["unchanged"] = [bool(extras.get("unchanged")) for extras in loaded]
+        frame["forged_pixels"] = [extras.get("forged_pixels", np.nan) for extras in loaded]
         frame["scorable"] = [extras.get("severity", {}).get("scorable", np.nan) for extras in loaded]
         return frame
 

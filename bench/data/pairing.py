@@ -177,7 +177,8 @@ class _Found:
         """What is suspicious of images that are scored all the same."""
         resized = [sample.id for sample in self.samples if sample.id in self.resized]
         named = f"{', '.join(resized[:NAMED])}{', ...' if len(resized) > NAMED else ''}"
-        said = [f"{len(resized)} images have masks of another size, resized to nearest: {named}"] if resized else []
+        who = "1 image has a mask" if len(resized) == 1 else f"{len(resized)} images have masks"
+        said = [f"{who} of another size, resized to nearest: {named}"] if resized else []
         return suspicious_levels(self.samples, self.rule) + said
 
     def keep_members(self, part: Subset) -> None:

@@ -4,8 +4,10 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from bench.cli import main
 
@@ -65,6 +67,19 @@ def test_the_verdict_of_the_audit_and_levels_that_change_nothing_reach_the_page(
     assert about["test_sets"][0]["audit"] in page
     images = about["test_sets"][0]["n_tampered"] + about["test_sets"][0]["n_authentic"]
     assert f"<td>{images} of {images} images</td>" in page
+
+
+def test_regions_of_a_few_pixels_are_said_to_be_too_few(photo_folder):
+    for mask in (photo_folder / "masks").iterdir():
+        values = np.zeros((48, 64), np.uint8)
+        values[10:15, 20:26] = 255
+        Image.fromarray(values).save(mask)
+    data, out = f"folder:{photo_folder / 'images'},{photo_folder / 'masks'}", photo_folder / "run"
+    words = ["run", "--models", "toy_localizers:Redness", "--data", data, "--perturbations", "clean;crop:0.5"]
+    assert main([*words, "--out", str(out), "--workers", "1"]) == 0
+    assert main(["report", str(out)]) == 0
+    page = (out / "report" / "report.html").read_text()
+    assert "The median forged region has 30 pixels: too few to judge." in page
 
 
 def test_published_numbers_stand_beside_those_of_a_folder_of_a_known_name(photo_folder):

@@ -151,7 +151,7 @@ def test_a_card_of_ones_own(tmp_path):
     (found,) = open_test_sets(f"{card}:{tmp_path / 'root'}")
     doubled = TRUTH.repeat(2, 0).repeat(2, 1)
     assert np.array_equal(found.read_mask(found.samples[0]), doubled)
-    assert found.remarks == ["1 images have masks of another size, resized to nearest: f/1"]
+    assert found.remarks == ["1 image has a mask of another size, resized to nearest: f/1"]
 
 
 # --------------------------------------------------------------------------------------------- official layouts
