@@ -176,6 +176,7 @@ class _Folder:
         self.finished = bool(about.get("finished"))
         self.warnings: list[str] = []
         self.store: Store | None = None
+        self._pictured: set[str] = set()
         if not self.finished:
             self.warnings.append(
                 "This run is not finished: the numbers are of what was measured so far. "
@@ -183,6 +184,7 @@ class _Folder:
             )
         try:
             self.store = stack.enter_context(Store(folder))
+            self._pictured = self.store.kinds_of_pictures()  # most cells have no pictures of extras: none is looked for
         except StoreError as error:
             if not self.finished or not is_whole(folder, about.get("results")):
                 raise
@@ -212,7 +214,7 @@ class _Folder:
 
     def picture(self, what: str, key: str | tuple[str, ...]) -> bytes | None:
         """A small picture of the store, or None."""
-        return None if self.store is None or not key else self.store.thumbnail(what, key)
+        return self.store.thumbnail(what, key) if self.store and key and what in self._pictured else None
 
 
 def place_of(runs: dict[str, Path]) -> Path:

@@ -703,6 +703,11 @@ class Store:
         )
         return self.connection.execute(query, (most,)).fetchall()
 
+    def kinds_of_pictures(self) -> set[str]:
+        """Which kinds of picture it holds any of, as `thumbnail` calls them."""
+        some = "select 1 from picture where what = ? limit 1"
+        return {what for what in ("photo", "truth", *OF_CELLS) if self.connection.execute(some, (what,)).fetchone()}
+
     def thumbnail(self, what: str, key: str | tuple[str, ...]) -> bytes | None:
         """A small picture or None.
 

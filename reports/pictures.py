@@ -21,6 +21,7 @@ from reports.comparison import Comparison
 KINDS = ("photo", "truth", "score", "prediction", "confidence", "sources")  # the last two where a localizer has them
 SUFFIXES = ("", "webp", "jpg", "png")  # by the two bits of a code; 0: there is none
 MAGIC = {b"RIFF": 1, b"\xff\xd8": 2, b"\x89PNG": 3}
+TOGETHER = 64  # pictures that are handed to the thread that writes them at once
 MIME = {"webp": "image/webp", "jpg": "image/jpeg", "png": "image/png"}
 
 
@@ -62,9 +63,11 @@ class Album:
     _made: set[str] = field(default_factory=set)
     _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     _writing: list[Future] = field(default_factory=list)
+    _waiting: list[tuple[str, bytes]] = field(default_factory=list)
 
     def close(self) -> None:
         """Wait until all pictures are written. Raises OSError where one could not be."""
+        self._hand_over()
         self._writer.shutdown()
         for writing in self._writing:
             writing.result()
@@ -100,18 +103,25 @@ class Album:
             self.uris[name] = f"data:{MIME[SUFFIXES[code]]};base64,{base64.b64encode(data).decode('ascii')}"
             self.size += len(self.uris[name])
         else:
-            # to create a file takes as long as to find its picture, and the system does it beside this thread
-            self._writing.append(self._writer.submit(self._write, name, data))
+            self._waiting.append((name, data))
+            if len(self._waiting) == TOGETHER:
+                self._hand_over()
             self.size += 1
         return code
 
-    def _write(self, name: str, data: bytes) -> None:
-        place = os.path.join(self.folder, os.path.dirname(name))
-        if place not in self._made:
-            os.makedirs(place, exist_ok=True)
-            self._made.add(place)
-        with open(os.path.join(self.folder, name), "wb") as file:
-            file.write(data)
+    def _hand_over(self) -> None:
+        # to create a file takes as long as to find its picture, and the system does it beside this thread
+        self._writing.append(self._writer.submit(self._write, self._waiting))
+        self._waiting = []
+
+    def _write(self, pictures: Sequence[tuple[str, bytes]]) -> None:
+        for name, data in pictures:
+            place = os.path.join(self.folder, os.path.dirname(name))
+            if place not in self._made:
+                os.makedirs(place, exist_ok=True)
+                self._made.add(place)
+            with open(os.path.join(self.folder, name), "wb") as file:
+                file.write(data)
 
 
 def left_out(album: Album, images: Sequence[Mapping[str, bool]]) -> list[tuple[str, list[str], list[str]]]:
