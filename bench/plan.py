@@ -28,7 +28,7 @@ from bench.metrics import kept
 from bench.perturb import Perturbation
 
 if TYPE_CHECKING:
-    import torch
+    from models.device import Device
 
 READER = "models.image:read_image"
 SEVERITY = "bench.severity:severity"
@@ -121,9 +121,9 @@ class Job:
     todo: tuple[Todo, ...]
     protocols: tuple[str, ...]
     seed: int
-    device: torch.device
+    device: Device
     planner: int
-    worker_devices: tuple[torch.device, ...] = ()
+    worker_devices: tuple[Device, ...] = ()
     memory_gb: float | None = None
     pictures: str = "all"
 
@@ -148,10 +148,10 @@ class Plan:
     test_sets: Sequence[TestSet]
     perturbations: Sequence[Perturbation]
     seed: int
-    device: torch.device
+    device: Device
     protocols: tuple[str, ...] = ("native",)
     limit: int | None = None
-    worker_devices: tuple[torch.device, ...] = ()
+    worker_devices: tuple[Device, ...] = ()
     memory_gb: float | None = None
     pictures: str = "all"
 

@@ -31,7 +31,7 @@ from bench.identity import IdentityError, identify, unrepeatable
 from bench.usage import UsageError, suggest
 
 if TYPE_CHECKING:
-    import torch
+    from models.device import Device
 
 _LABELLED = re.compile(r"(?P<label>[^=:@?/\\,]+)=(?P<rest>.+)", re.DOTALL)
 _SETTINGS = re.compile(r"\w+=[^&]*(&\w+=[^&]*)*")
@@ -94,7 +94,7 @@ def in_precision(each: Requested, precision: str) -> Requested:
 
 
 def plan_models(
-    wanted: Sequence[Requested], device: torch.device, fresh: bool = False
+    wanted: Sequence[Requested], device: Device, fresh: bool = False
 ) -> tuple[list[plan.PlannedModel], dict[str, Unusable]]:
     """Build each localizer once to learn what its results depend on.
 
@@ -116,7 +116,7 @@ def plan_models(
     return planned, unusable
 
 
-def _planned(each: Requested, built: models.Localizer, device: torch.device, fresh: bool) -> plan.PlannedModel:
+def _planned(each: Requested, built: models.Localizer, device: Device, fresh: bool) -> plan.PlannedModel:
     seen = built.card.trained_on if built.trained_on is None else built.trained_on
     try:
         found = identify(built, each.weights)

@@ -16,13 +16,15 @@ from models.registry import find, split
 if TYPE_CHECKING:
     import torch
 
+    from models.device import Device
+
 _log = logging.getLogger(__name__)
 
 
 def build(
     name: str,
     weights: str | os.PathLike | Mapping | None = None,
-    device: str | torch.device = "cpu",
+    device: str | Device | torch.device = "cpu",
     memory_gb: float | None = None,
     **settings,
 ) -> Localizer:

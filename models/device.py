@@ -1,12 +1,19 @@
-"""Where networks run: the devices that an option names, how workers are spread over them, and in which precision."""
+"""Where networks run: the devices that an option names, how workers are spread over them, and in which precision.
+
+PyTorch is imported where it is used: a run without networks does not need it, and it takes longer to import than such
+a run to plan.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 PRECISIONS = ("float32", "tf32", "bfloat16", "auto")
 # Features of a CPU with instructions that multiply in bfloat16; without them it is slower than float32.
@@ -17,7 +24,18 @@ class DeviceError(RuntimeError):
     """A device that this machine does not have, or a precision that a device cannot compute in."""
 
 
-def parse_devices(text: str) -> list[torch.device]:
+@dataclass(frozen=True)
+class Device:
+    """A device by its name, as plans and jobs hold it; `compute_device` makes PyTorch's of it."""
+
+    type: str
+    index: int | None = None
+
+    def __str__(self) -> str:
+        return self.type if self.index is None else f"{self.type}:{self.index}"
+
+
+def parse_devices(text: str) -> list[Device]:
     """The devices that `--device` names.
 
     Args:
@@ -26,27 +44,33 @@ def parse_devices(text: str) -> list[torch.device]:
     Raises:
         DeviceError: if the text is none of these, names a GPU twice, or one that is not there.
     """
+    if text == "cpu":
+        return [Device("cpu")]
+    import torch
+
     kind, _, numbers = str(text).partition(":")
     if kind != "cuda" or not numbers:
         device = compute_device(text)
         visible = range(torch.cuda.device_count() if device.type == "cuda" else 0)
-        return [torch.device("cuda", i) for i in visible] or [device]
-    devices = [compute_device(f"cuda:{number.strip()}") for number in numbers.split(",")]
+        return [Device("cuda", i) for i in visible] or [Device(device.type, device.index)]
+    devices = [Device("cuda", compute_device(f"cuda:{number.strip()}").index) for number in numbers.split(",")]
     if len(set(devices)) < len(devices):
         raise DeviceError(f"device {text!r} names a GPU twice")
     return devices
 
 
-def compute_device(name: str | torch.device) -> torch.device:
+def compute_device(name: str | Device | torch.device) -> torch.device:
     """The torch device called "cpu", "cuda" or "cuda:1".
 
     Raises:
         DeviceError: if it is unknown or absent.
     """
+    import torch
+
     try:
-        device = torch.device(name)
+        device = torch.device(str(name))
     except RuntimeError as error:
-        raise DeviceError(f'unknown device {name!r}; use "cpu", "cuda", "cuda:0" or "cuda:0,1"') from error
+        raise DeviceError(f'unknown device {str(name)!r}; use "cpu", "cuda", "cuda:0" or "cuda:0,1"') from error
     if device.type not in ("cpu", "cuda"):
         raise DeviceError(f'device {str(name)!r} is not supported; use "cpu" or "cuda"')
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -55,9 +79,7 @@ def compute_device(name: str | torch.device) -> torch.device:
     return device
 
 
-def assign_workers(
-    devices: Sequence[torch.device], cores: int, needed: float, free: Sequence[float]
-) -> list[torch.device]:
+def assign_workers(devices: Sequence[Device], cores: int, needed: float, free: Sequence[float]) -> list[Device]:
     """The device of each worker process: as many workers a GPU as fit into its memory, and no more than cores.
 
     The devices take turns, so that workers are spread evenly over GPUs of equal size, and every GPU that has room for
@@ -101,6 +123,8 @@ def resolved_precision(precision: str, device: torch.device) -> str:
 
 
 def _computes_in_bfloat16(device: torch.device) -> bool:
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # since PyTorch 2.12
@@ -114,6 +138,8 @@ def arithmetic(precision: str, device: torch.device):
     Weights and everything that sums (normalization, softmax) stay float32. On a GPU the process's settings for TF32
     are put back on leaving.
     """
+    import torch
+
     with contextlib.ExitStack() as stack:
         if device.type == "cuda":
             stack.enter_context(_tf32(precision == "tf32"))
@@ -123,6 +149,8 @@ def arithmetic(precision: str, device: torch.device):
 
 @contextlib.contextmanager
 def _tf32(allowed: bool):
+    import torch
+
     switches = (torch.backends.cuda.matmul, torch.backends.cudnn)
     before = [switch.allow_tf32 for switch in switches]
     try:

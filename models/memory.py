@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import torch
+from models.device import Device, compute_device
 
 if TYPE_CHECKING:
+    import torch
+
     from models.deep.parts.tiles import Tiling
 
 VARIABLE = "BENCH_MEMORY_GB"
@@ -97,7 +99,7 @@ class MemoryPolicy:
         return Decision(tiling, {"seen": seen, "whole_gb": round(whole / GB, 2), "budget_gb": round(available / GB, 2)})
 
 
-def budget(device: torch.device, memory_gb: float | None = None) -> float:
+def budget(device: torch.device | Device, memory_gb: float | None = None) -> float:
     """Bytes that one pass may take: memory_gb, else $BENCH_MEMORY_GB, else SHARE of what is free on the device.
 
     Raises:
@@ -115,15 +117,18 @@ def budget(device: torch.device, memory_gb: float | None = None) -> float:
     return number * GB
 
 
-def available(device: torch.device) -> float:
+def available(device: torch.device | Device) -> float:
     """Bytes free on a GPU; on the CPU those that the system and the limits of this process's control groups leave."""
     if device.type == "cuda":
+        import torch
+
+        device = compute_device(device)
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + kept
     return max(0.0, min([_free_in_system(), *_free_in_groups()]))
 
 
-def share_gb(workers: int, device: torch.device) -> float:
+def share_gb(workers: int, device: Device) -> float:
     """GB for each of `workers` localizers on a device, as `models.build` takes them (`memory_gb`).
 
     A number in $BENCH_MEMORY_GB is what each worker may take: it is not divided.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from models import Localizer
 from models.checkpoint import load_strictly, read_checkpoint, registered_file
-from models.device import arithmetic, compute_device, resolved_precision
+from models.device import Device, arithmetic, compute_device, resolved_precision
 from models.image import ForensicImage, ScoreMap
 from models.memory import MemoryPolicy, budget
 
@@ -55,7 +55,7 @@ class NetworkLocalizer(Localizer):
     def __init__(
         self,
         weights: Weights = None,
-        device: str | torch.device = "cpu",
+        device: str | Device | torch.device = "cpu",
         precision: str = "float32",
         memory_gb: float | None = None,
     ):

@@ -14,6 +14,7 @@ from models import WeightFile, register
 from models.deep.parts.imagenet import normalized_square
 from models.deep.parts.sam import PATCH, MaskDecoder, PromptEncoder, Sizes, encoder_blocks, neck
 from models.deep.parts.vit import PatchEmbed
+from models.device import Device
 from models.image import ForensicImage, ScoreMap
 from models.network import NetworkLocalizer, Weights, to_array
 
@@ -234,7 +235,7 @@ class SAFIRELocalizer(NetworkLocalizer):
     def __init__(
         self,
         weights: Weights = None,
-        device: str | torch.device = "cpu",
+        device: str | Device | torch.device = "cpu",
         precision: str = "float32",
         memory_gb: float | None = None,
         seed: int = 0,

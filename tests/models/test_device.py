@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from models import device as devices
-from models.device import DeviceError, assign_workers, compute_device, parse_devices, resolved_precision
+from models.device import Device, DeviceError, assign_workers, compute_device, parse_devices, resolved_precision
 
-CPU, FIRST, SECOND = torch.device("cpu"), torch.device("cuda:0"), torch.device("cuda:1")
+CPU, FIRST, SECOND = torch.device("cpu"), Device("cuda", 0), Device("cuda", 1)
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def two_gpus(monkeypatch):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("cpu", [CPU]),
+        ("cpu", [Device("cpu")]),
         ("cuda", [FIRST, SECOND]),
         ("cuda:1", [SECOND]),
         ("cuda:0,1", [FIRST, SECOND]),
@@ -26,6 +26,7 @@ def two_gpus(monkeypatch):
 )
 def test_an_option_names_devices(two_gpus, text, expected):
     assert parse_devices(text) == expected
+    assert [str(compute_device(device)) for device in expected] == [str(device) for device in expected]
 
 
 @pytest.mark.parametrize(

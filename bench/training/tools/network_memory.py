@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from bench.training.tools.network_sizes import networks
 from bench.usage import positive_int
+from models.convolution import fused_convolution
 from models.deep.catnet import VOLUME_PLANES
 
 
@@ -59,6 +60,7 @@ class Alive(TorchDispatchMode):
 def peak(name: str, height: int, width: int) -> int:
     """Bytes that a forward pass of an image of this size needs."""
     make = networks()[name]
+    fused_convolution(torch.float32)  # tried by computing, which tensors without values cannot
     with FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode():
         network = make().eval()
         with Alive() as alive:
