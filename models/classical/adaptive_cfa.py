@@ -12,8 +12,10 @@ The paper adapts the weights to the pictures under test by training on; here the
 authors' files are `pretrained.pt` and two that are already adapted (`adapted_to_nojpeg_database.pt`,
 `adapted_to_j95_database.pt`): name one as `weights`.
 
-Compared with the official code on the same weights: class probabilities equal within 1e-5. The official script
-draws the map from the picture's corner; here blocks lie where the network saw them, 4 pixels further in.
+Compared with the official code on the same weights: class probabilities equal within 1e-5. The map is drawn as the
+official script does: a block's value is repeated over the block, the first block begins in the picture's corner
+(although the network saw it 4 pixels further in), and what no block covers is 0. Interpolated between the blocks'
+centres the map scores differently: docs/reproductions.md.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from torch import Tensor, nn
 
 from models import Localizer, WeightFile, register
 from models.checkpoint import load_strictly, read_checkpoint, registered_file
-from models.classical.blocks import require_size, to_pixels
+from models.classical.blocks import require_size
 from models.device import compute_device
 from models.image import ForensicImage, ScoreMap
 
@@ -77,7 +79,9 @@ class AdaptiveCfa(Localizer):
         phases = self.phases(image.rgb)
         own = int(phases.mean((1, 2)).argmax())
         forged = np.where(phases.argmax(0) == own, 0, phases.max(0))
-        values = to_pixels(forged, image.shape, self.block, (_PADDING, _PADDING))
+        values = np.zeros(image.shape, np.float32)
+        drawn = np.kron(forged, np.ones((self.block, self.block)))
+        values[: drawn.shape[0], : drawn.shape[1]] = drawn
         return ScoreMap(values, "probability", extras={"phase": own})
 
     def phases(self, rgb: np.ndarray) -> np.ndarray:

@@ -81,6 +81,21 @@ def test_strips_give_what_the_whole_gives(untrained, host, monkeypatch):
     np.testing.assert_allclose(whole.sum(0), 1, atol=1e-5)
 
 
+def test_blocks_are_drawn_as_the_official_script_draws_them(untrained, monkeypatch):
+    """detect_forgeries.py: repeated from the picture's corner, 0 where no block is, 0 on the picture's own phase."""
+    phases = np.random.default_rng(3).dirichlet(np.ones(4), (2, 3)).transpose(2, 0, 1)
+    monkeypatch.setattr(untrained, "phases", lambda rgb: phases)
+    values = untrained.localize(ForensicImage(np.zeros((75, 110, 3), np.uint8))).values
+    own = phases.mean((1, 2)).argmax()
+    expected = np.zeros((75, 110))
+    for row in range(64):
+        for column in range(96):
+            block = phases[:, row // 32, column // 32]
+            expected[row, column] = 0 if block.argmax() == own else block.max()
+    assert 0 < np.count_nonzero(expected) < 64 * 96
+    np.testing.assert_allclose(values, expected, atol=1e-6)
+
+
 def test_flat_grey_and_tiny_images(untrained):
     for value in (0, 128, 255):
         score = untrained.localize(ForensicImage(np.full((80, 90, 3), value, np.uint8)))
