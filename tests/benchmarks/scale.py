@@ -21,7 +21,6 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # runs from a clone that is 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-import torch
 
 from bench import plan as plans
 from bench.data import Sample, TestSet
@@ -31,6 +30,7 @@ from bench.plan import Plan, PlannedModel
 from bench.runner import _ranges
 from bench.store import Store
 from bench.truth import Truth
+from models.device import Device
 from models.image import ScoreMap
 
 
@@ -104,7 +104,7 @@ def made(folder: Path, cells: int) -> Plan:
     images = -(-cells // (len(names) * len(grid)))
     samples = [Sample(f"image{n}", folder / f"{n}.png", None, "made") for n in range(images)]
     localizers = [PlannedModel(n, n, n.encode().hex(), None, False, environment={"numpy": "2"}) for n in names]
-    return Plan(localizers, [Made("made", "Made", samples)], grid, 0, torch.device("cpu"))
+    return Plan(localizers, [Made("made", "Made", samples)], grid, 0, Device("cpu"))
 
 
 def copy(store: Store) -> None:
