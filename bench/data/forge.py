@@ -50,7 +50,7 @@ def camera_history(
     `sensor_noise`).
     demosaic: sample through a Bayer filter (`colour_filter`, random when None) and interpolate bilinearly.
     quality, subsampling: of the JPEG compression; None leaves it out.
-    grid: (row, column) 0..7 of the first 8x8 block border inside the result, as after a crop of a compressed
+    grid: (row, column) 0..7 of the first 8x8 block boundary inside the result, as after a crop of a compressed
     photo.
     scale: resampling factor; the only option that changes the size.
     """
@@ -100,7 +100,7 @@ def bayer(
 
 
 def compress(rgb: np.ndarray, quality: int, grid: tuple[int, int] = (0, 0), subsampling: str = "4:2:0") -> np.ndarray:
-    """One JPEG round trip whose 8x8 block borders lie at rows grid[0] + 8k and columns grid[1] + 8k."""
+    """One JPEG round trip whose 8x8 block boundaries lie at rows grid[0] + 8k and columns grid[1] + 8k."""
     top, left = -grid[0] % 8, -grid[1] % 8
     padded = cv2.copyMakeBorder(rgb, top, 0, left, 0, cv2.BORDER_REPLICATE) if top or left else rgb
     data = np.frombuffer(encode_jpeg(padded, quality, subsampling), np.uint8)
@@ -234,7 +234,7 @@ def object_mask(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
     size as what may be the thing, and the photo's margin as what is not; then its largest part, without holes. It
     counts as a thing between 1 % and 50 % of the photo if it ends at the margin on one side at most.
 
-    GrabCut computes in floating point: another machine may draw a border elsewhere, so the built-in set does not use
+    GrabCut computes in floating point: another machine may draw an outline elsewhere, so the built-in set does not use
     it. It leaves OpenCV's own random numbers seeded from `rng`.
     """
     height, width = rgb.shape[:2]

@@ -3,7 +3,7 @@
 W. Li, Y. Yuan and N. Yu, "Passive detection of doctored JPEG image via block artifact grid extraction", Signal
 Processing 89(9), 2009.
 
-Trace: JPEG leaves weak steps at the borders of its 8x8 blocks. Where a pasted region brings its own steps, or none,
+Trace: JPEG leaves weak steps at the boundaries of its 8x8 blocks. Where a pasted region brings its own steps, or none,
 they do not lie on the photo's grid.
 
 Works for splices and copy-moves between photos of visible compression (quality 90 and below), pasted off the grid,
@@ -30,7 +30,7 @@ PERIODS = 2  # grid lines examined on either side
     title="Block artefact grid (BLK)",
     paper="Li, Yuan and Yu, Passive detection of doctored JPEG image via block artifact grid extraction, 2009",
     year=2009,
-    summary="Weak steps that lie inside the photo's 8x8 blocks instead of on their borders.",
+    summary="Weak steps that lie inside the photo's 8x8 blocks instead of on their boundaries.",
     groups=("classical",),
 )
 class BlockArtefactGrid(Localizer):

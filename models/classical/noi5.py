@@ -9,7 +9,7 @@ patches is the noise variance, if the patches are redundant; patches of high var
 Works when noise levels differ clearly over areas of at least some 64x64 pixels. Cannot work when both were
 denoised or compressed to the same level, and fails on blocks that hold nothing but strong texture.
 
-Levels of 64x64 blocks are clustered in two, borders between the clusters are refined with 32x32 blocks, and the
+Levels of 64x64 blocks are clustered in two, boundaries between the clusters are refined with 32x32 blocks, and the
 result is clustered again; the smaller cluster is the forged one. Clusters are the exact one-dimensional optimum
 of 2-means where the paper iterates.
 
@@ -46,7 +46,7 @@ _CHUNK = 64  # blocks at once, about 100 MB
 class PcaNoise(Localizer):
     """Local noise level: 0 at the centre of the larger cluster of levels, 1 at that of the smaller; unbounded.
 
-    block: side of the coarse blocks in pixels; borders are refined with blocks of half the side.
+    block: side of the coarse blocks in pixels; boundaries are refined with blocks of half the side.
     """
 
     def __init__(self, block: int = 64):

@@ -27,11 +27,11 @@ class Curve:
     """The joint histogram of score and ground truth of one image, in bins adapted to its scores.
 
     thresholds: float32 (B,), strictly descending. positives, negatives: int64 (B,): the forged and the pristine pixels
-        with thresholds[b] <= score < thresholds[b - 1]. The first bin is empty (its border lies just above the
-        maximum) and the last border is the minimum: every pixel is in a bin. B is about 2,060 for continuous scores.
+        with thresholds[b] <= score < thresholds[b - 1]. The first bin is empty (its edge lies just above the
+        maximum) and the last edge is the minimum: every pixel is in a bin. B is about 2,060 for continuous scores.
     auc, ap: pixel AUC and average precision of the scores themselves, before binning; NaN where undefined.
 
-    Borders lie at the quantiles of both classes, so that no bin holds more than 1/1024 of either class unless it is
+    Edges lie at the quantiles of both classes, so that no bin holds more than 1/1024 of either class unless it is
     one tied score, which is never split and stands alone where it is as heavy as that; and always at the protocols'
     fixed thresholds and at the threshold of the best F1. So best F1, best IoU and everything at those thresholds are
     exact, like AUC and AP. At any other threshold the counts are off by at most 1/1024 of each class.
@@ -44,20 +44,20 @@ class Curve:
     ap: float
 
     @classmethod
-    def from_scores(cls, values: np.ndarray, mask: np.ndarray, borders: Sequence[float] = ()) -> Curve:
+    def from_scores(cls, values: np.ndarray, mask: np.ndarray, exact: Sequence[float] = ()) -> Curve:
         """Condense a finite float32 map (H, W) and its bool ground truth (H, W).
 
-        borders: thresholds that must be exact, each the smallest score that is called forged.
+        exact: thresholds whose counts must be exact, each the smallest score that is called forged.
         """
-        return cls.from_ranking(Ranking.of(values + np.float32(0), mask), borders)  # -0.0 and 0.0 are one score
+        return cls.from_ranking(Ranking.of(values + np.float32(0), mask), exact)  # -0.0 and 0.0 are one score
 
     @classmethod
-    def from_ranking(cls, ranking: Ranking, borders: Sequence[float] = ()) -> Curve:
+    def from_ranking(cls, ranking: Ranking, exact: Sequence[float] = ()) -> Curve:
         """Condense scores that are in order already; at least one."""
         classes = [scores for scores in (ranking.positives, ranking.negatives) if scores.size]
         low, high = min(scores[0] for scores in classes), max(scores[-1] for scores in classes)
         best = ranking.best()[0]
-        wanted = [b for b in (*borders, best) if low < b <= high]
+        wanted = [b for b in (*exact, best) if low < b <= high]
         edges = np.concatenate(
             [wanted, _quantiles(ranking.positives), _quantiles(ranking.negatives), [low, _above(high)]]
         )
@@ -69,14 +69,14 @@ class Curve:
     def pooled(cls, curves: Sequence[Curve], bins: int = 4096) -> Curve:
         """All pixels of several images as one curve of about `bins` bins.
 
-        Borders that all of them share (the protocols' thresholds) and heavily tied scores are kept. Counts of a bin
-        that a new border divides are interpolated; AUC and AP are those of the bins.
+        Edges that all of them share (the protocols' thresholds) and heavily tied scores are kept. Counts of a bin
+        that a new edge divides are interpolated; AUC and AP are those of the bins.
         """
         if not curves:
             raise ValueError("no curve to pool")
         common = functools.reduce(np.intersect1d, [c.thresholds for c in curves])
         edges = np.unique(np.concatenate([c.thresholds for c in curves]))
-        # every curve has its borders at its own quantiles: every k-th of all of them divides the whole about evenly
+        # every curve has its edges at its own quantiles: every k-th of all of them divides the whole about evenly
         kept = [edges[:: math.ceil(edges.size / bins)], edges[-1:], common]
         n_forged, n_pristine = (sum(getattr(c, n) for c in curves) for n in ("n_forged", "n_pristine"))
         for curve in curves:
@@ -104,12 +104,12 @@ class Curve:
         """The largest score of the map."""
         return float(np.nextafter(self.thresholds[0], np.float32(-np.inf)))
 
-    def counts(self, border: float) -> tuple[float, float]:
-        """(true positives, false positives) of `score >= border`.
+    def counts(self, threshold: float) -> tuple[float, float]:
+        """(true positives, false positives) of `score >= threshold`.
 
-        Exact where `border` is one of the thresholds; inside a bin the counts are interpolated.
+        Exact where `threshold` is one of the thresholds; inside a bin the counts are interpolated.
         """
-        at = np.array([border], np.float32) + np.float32(0)
+        at = np.array([threshold], np.float32) + np.float32(0)
         return tuple(float(_interpolated(self.thresholds, count, at)[0]) for count in (self.positives, self.negatives))
 
     def best(self) -> tuple[float, float, float]:
@@ -211,7 +211,7 @@ def binned_ap(thresholds: np.ndarray, positives: np.ndarray, negatives: np.ndarr
 
 
 def _quantiles(ordered: np.ndarray) -> np.ndarray:
-    """Bin borders for one class in ascending order: at every 1/1024 of it, and around each heavily tied score."""
+    """Bin edges for one class in ascending order: at every 1/1024 of it, and around each heavily tied score."""
     if not ordered.size:
         return ordered
     ranks = np.unique(np.ceil(np.arange(1, SHARE + 1) * (ordered.size / SHARE)).astype(np.int64))
@@ -219,16 +219,16 @@ def _quantiles(ordered: np.ndarray) -> np.ndarray:
     repeated = np.zeros(picks.size + 1, bool)
     repeated[1:-1] = picks[1:] == picks[:-1]
     heavy = repeated[1:] | repeated[:-1]
-    # half way to the next lower score: a border at the score itself would leave it at the lower end of its bin, and
+    # half way to the next lower score: an edge at the score itself would leave it at the lower end of its bin, and
     # interpolation would take the class for higher than it is
     lower = ordered[np.maximum(ordered.size - ranks - 1, 0)]
     middle = lower + (picks - lower) / 2
-    borders = np.where(heavy | (middle <= lower) | ~np.isfinite(middle), picks, middle)
-    return np.concatenate([borders, _above(picks[heavy])])
+    edges = np.where(heavy | (middle <= lower) | ~np.isfinite(middle), picks, middle)
+    return np.concatenate([edges, _above(picks[heavy])])
 
 
 def _histogram(ordered: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Counts of an ascending class in bins with these descending lower borders."""
+    """Counts of an ascending class in bins with these descending lower edges."""
     return np.diff(ordered.size - np.searchsorted(ordered, edges, "left"), prepend=0)
 
 
@@ -242,7 +242,7 @@ def _interpolated(thresholds: np.ndarray, counts: np.ndarray, at: np.ndarray) ->
 
 
 def _shared_out(curves: Sequence[Curve], edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cumulative forged and pristine counts of all curves at descending borders."""
+    """Cumulative forged and pristine counts of all curves at descending edges."""
     positives, negatives = np.zeros(edges.size), np.zeros(edges.size)
     for curve in curves:
         positives += _interpolated(curve.thresholds, curve.positives, edges)
@@ -255,7 +255,7 @@ def _above(values: np.ndarray) -> np.ndarray:
 
 
 def _tied(thresholds: np.ndarray) -> np.ndarray:
-    """Which bins hold one single score: those whose upper border is the next float."""
+    """Which bins hold one single score: those whose upper edge is the next float."""
     upper = np.concatenate([[np.inf], thresholds[:-1]]).astype(np.float32)
     return upper == _above(thresholds)
 
