@@ -65,8 +65,13 @@ class Condition:
 
     @property
     def name(self) -> str:
-        """The family and its level: "jpeg 70", "unperturbed"."""
-        return "unperturbed" if self.identity else f"{self.family} {self.level}".strip()
+        """The family and its level: "jpeg 70", "resize 0.75 + jpeg 70", "unperturbed"."""
+        if self.identity:
+            return "unperturbed"
+        names, levels = self.family.split("+"), self.level.split("+")
+        if len(names) != len(levels):
+            return f"{self.family} {self.level}".strip()
+        return " + ".join(f"{name} {level}".strip() for name, level in zip(names, levels, strict=True))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ def diagnose(comparison: Comparison) -> dict[tuple[int, str], list[str]]:
     found: dict[tuple[int, str], list[str]] = {}
     for number, run in enumerate(comparison.runs):
         table = run.results[run.results["image"] != WHOLE_SET]
+        constant = _constant_levels(table)
         clean = table["perturbation"] == "identity"
         table = table[clean] if clean.any() else table
         forged = _forged_pixels(run.cells)
@@ -25,11 +26,32 @@ def diagnose(comparison: Comparison) -> dict[tuple[int, str], list[str]]:
             if line is not None:
                 said = found.setdefault((line, str(test_set)), [])
                 said += [text for text in _of_values(values) if text not in said]
+                if not any(text.startswith("Every map is constant") for text in said):
+                    specs = constant.get((model, test_set), ())
+                    said += _at_levels([c.name for c in comparison.conditions if c.spec in specs and not c.identity])
         for test_set, pixels in forged.items():
             for line in (i for (r, _), i in comparison.line_of.items() if r == number):
                 if (line, test_set) in found and pixels < FEW_PIXELS:
                     found[line, test_set].append(f"The median forged region has {pixels:.0f} pixels: too few to judge.")
     return {key: said for key, said in found.items() if said}
+
+
+def _at_levels(names: list[str]) -> list[str]:
+    if not names:
+        return []
+    listed = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more levels"]
+    return [f"Every map is constant (AUC exactly .500 on every image) at: {', '.join(listed)}."]
+
+
+def _constant_levels(table: pd.DataFrame) -> dict[tuple[str, str], set[str]]:
+    """(model, test set) -> specs at which the AUC is exactly .5 on every image that has one."""
+    auc = table.loc[(table["metric"] == "auc") & table["value"].notna(), ["model", "test_set", "spec", "value"]]
+    groups = (auc["value"] == 0.5).groupby([auc[name] for name in ("model", "test_set", "spec")], observed=True)
+    counted = groups.agg(["all", "size"])
+    found: dict[tuple[str, str], set[str]] = {}
+    for model, test_set, spec in counted.index[counted["all"] & (counted["size"] >= ENOUGH)]:
+        found.setdefault((str(model), str(test_set)), set()).add(str(spec))
+    return found
 
 
 def _of_values(values: dict[str, pd.Series]) -> list[str]:

@@ -138,7 +138,11 @@ function panel(plan) {
   ]);
   const family = data.families.find((f) => f.name === name);
   const titles = [svg("text", { class: "title", transform: `translate(10 ${(top + height - bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, metric().title)];
-  if (family) titles.push(svg("text", { class: "title", x: (left + width - right) / 2, y: height - 4, "text-anchor": "middle" }, family.axis));
+  if (family) {
+    const half = 2.8 * family.axis.length; // of the text in pixels, about: it is below the axis where it fits, else within the picture
+    const middle = Math.min(Math.max((left + width - right) / 2, half), Math.max(width / 2, width - half));
+    titles.push(svg("text", { class: "title", x: middle, y: height - 4, "text-anchor": "middle" }, family.axis));
+  }
   const chance = known(metric().chance) && axis.low <= metric().chance && axis.high >= metric().chance
     ? [svg("line", { class: "chance", x1: left, x2: width - right, y1: y(metric().chance), y2: y(metric().chance) })] : [];
   const cursor = svg("line", { class: "cursor", y1: top, y2: height - bottom });

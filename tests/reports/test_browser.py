@@ -169,11 +169,13 @@ def test_few_images_warn(visit, tmp_path):
 
 def test_broken_numbers_have_a_diagnosis(visit, tmp_path):
     values = {"constant": [0.5] * 12, "upside-down": [0.2, 0.25, 0.3] * 4, "fine": [0.8, 0.7, 0.9] * 4}
+    values["abstains"] = [0.6] * 12  # .5 at the other level
     reports.write(tmp_path / "r", [outcome(values)], options=QUICK)
     page = visit(tmp_path / "r")
     said = " ".join(page.locator(".troubles li").all_inner_texts())
     assert "constant: Every map is constant" in said and "that of the inverted maps .750" in said
-    assert page.locator("#board .trouble").count() == 2
+    assert "abstains: Every map is constant (AUC exactly .500 on every image) at: jpeg 70." in said
+    assert page.locator("#board .trouble").count() == 3
 
 
 def test_table_shows_the_summary(visit, run, written):
