@@ -34,4 +34,5 @@ def safire_gamma(image: ForensicImage, gamma: float, rng: np.random.Generator) -
 
 def gamma_curve(gamma: float) -> np.ndarray:
     """Float64 (256,): what becomes of each grey level."""
-    return ((np.arange(256) / 255.0) ** (1.0 / gamma)) * 255.0
+    # Python's power, not NumPy's: that one differs in the last bit between processors, and here truncation follows
+    return np.array([(grey / 255.0) ** (1.0 / gamma) * 255.0 for grey in range(256)])
