@@ -115,6 +115,7 @@ class Album:
         self._waiting = []
 
     def _write(self, pictures: Sequence[tuple[str, bytes]]) -> None:
+        assert self.folder is not None, "without a folder nothing waits to be written"
         for name, data in pictures:
             place = os.path.join(self.folder, os.path.dirname(name))
             if place not in self._made:
