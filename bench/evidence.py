@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -59,7 +60,7 @@ class Evidence:
     ssim: float = math.nan
     bytes: int | None = None
     extras: Mapping[str, object] = field(default_factory=dict)
-    statistics: Mapping[str, bytes] = field(default_factory=dict)
+    statistics: Mapping[str, builtins.bytes] = field(default_factory=dict)
 
     def __post_init__(self):
         if self.status not in STATUSES:
@@ -100,6 +101,7 @@ class Evidence:
 
     def observation(self, tampered: bool) -> Observation:
         """What protocols compute metrics from; of evidence with status "ok"."""
+        assert self.max_score is not None, "what was scored has a largest score"
         return Observation(tampered, self.kind, self.image_score, self.max_score, self.statistics)
 
     def to_row(self) -> tuple:
@@ -110,7 +112,7 @@ class Evidence:
         return tuple(plain[name] for name in COLUMNS)
 
     @classmethod
-    def from_row(cls, row: Iterable, statistics: Mapping[str, bytes]) -> Evidence:
+    def from_row(cls, row: Iterable, statistics: Mapping[str, builtins.bytes]) -> Evidence:
         """The evidence that `to_row` wrote."""
         values = dict(zip(COLUMNS, row, strict=True))
         for name in ("seconds", "peak_mb", "psnr", "ssim"):
@@ -124,7 +126,7 @@ COLUMNS = tuple(f.name for f in fields(Evidence) if f.name != "statistics")
 
 def _plain(extras: Mapping[str, object]) -> dict[str, object]:
     """What JSON can hold of a localizer's extras: numbers, texts and short lists; NaN and infinity become None."""
-    plain = {}
+    plain: dict[str, object] = {}
     for name, value in extras.items():
         value = value.tolist() if isinstance(value, np.generic | np.ndarray) and np.size(value) <= 64 else value
         if isinstance(value, Mapping):

@@ -96,8 +96,10 @@ class Holdings:
 
 def _rows(connection: sqlite3.Connection, query: str, dtype: str) -> list[np.ndarray]:
     """The columns of an answer."""
-    found = np.fromiter(connection.execute(query), np.dtype(dtype))
-    return [np.ascontiguousarray(found[name]) for name in found.dtype.names]
+    columns = np.dtype(dtype)
+    assert columns.names is not None, "several columns are asked for"
+    found = np.fromiter(connection.execute(query), columns)
+    return [np.ascontiguousarray(found[name]) for name in columns.names]
 
 
 def _places(ordered: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -120,6 +120,7 @@ class _Walk:
         found = {}
         for name in self._wanted:
             module = _parsed(name)
+            assert module is not None, "only modules that can be followed are wanted"
             if module.raw is not None:
                 found[name] = _sha(module.raw)
                 continue
@@ -176,8 +177,7 @@ class _Walk:
         attributes, whole = _loaded(statement)
         scope = {**module.imports, **inner}
         if not module.own:
-            for target in scope.values():
-                self._waiting.append(target)
+            self._waiting += scope.values()
             for call in ast.walk(statement):
                 self._dynamic(module, call)
             return
@@ -197,14 +197,16 @@ class _Walk:
 
     def _dynamic(self, module: _Module, node: ast.AST) -> None:
         """Imports by name at run time, in a user's code: a constant name is followed, any other means the folder."""
-        called = node.func if isinstance(node, ast.Call) else None
-        name = getattr(called, "attr", getattr(called, "id", ""))
+        if not isinstance(node, ast.Call):
+            return
+        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
         if name not in ("import_module", "__import__") or not node.args:
             return
         if isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str):
             self._waiting.append((node.args[0].value, None))
             return
         root = _source(_top(module.name)) or _source(module.name)
+        assert root is not None, "the module was read from its file"
         folder = root.parent.parent if root.name == "__init__.py" else root.parent
         for loaded, value in list(sys.modules.items()):
             file = getattr(value, "__file__", None)
@@ -249,7 +251,7 @@ def _stripped(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
-            node.body = [s for s in body if not _irrelevant(s)] or [ast.Pass()]
+            body[:] = [s for s in body if not _irrelevant(s)] or [ast.Pass()]
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             node.decorator_list = [d for d in node.decorator_list if _decorator(d) not in REGISTERING]
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

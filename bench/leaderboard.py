@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -178,11 +178,10 @@ class _Pool:
     def add(self, measured: _Measured, trained: set[str]) -> None:
         self.sets += 1
         self.trained |= trained
-        names = list(vars(measured))
         if self.sum is None:
-            self.sum = _Measured(*(np.copy(getattr(measured, name)) for name in names))
+            self.sum = replace(measured)
         else:
-            for name in names:
+            for name in vars(measured):
                 setattr(self.sum, name, getattr(self.sum, name) + getattr(measured, name))
 
     def mean(self) -> _Measured:

@@ -159,7 +159,7 @@ def published(model: str) -> tuple[PublishedNumber, ...]:
 def everything() -> tuple[PublishedNumber, ...]:
     """All numbers, those of methods that no registered localizer implements among them, source by source."""
     with TABLE.open(newline="", encoding="utf-8") as file:
-        return tuple(PublishedNumber(**{**row, "value": float(row["value"])}) for row in csv.DictReader(file))
+        return tuple(PublishedNumber(value=float(row.pop("value")), **row) for row in csv.DictReader(file))
 
 
 @functools.cache
@@ -180,22 +180,22 @@ def _whose_images(tie: Tie, test_set: str) -> list[str]:
     said = [tie.reason] if tie.reason else []
     if test_set and tie.card == card and tie.subset != subset and not tie.reason:
         found = _card(card)
-        part = next((s for s in found.subset if s.name == tie.subset), None) if found else None
+        assert found is not None, f"published numbers are tied to a card {card!r} that is not there"
+        part = next((s for s in found.subset if s.name == tie.subset), None)
         if part is not None and part.unknown:
             said.append(f"its images are the subset {tie.subset}, whose members are public nowhere")
-        elif not _same_members(card, tie.subset, subset):
+        elif not _same_members(found, tie.subset, subset):
             whole = "the whole set"
             said.append(f"its images are {(tie.subset and 'the subset ' + tie.subset) or whole}")
     return said
 
 
-def _same_members(card: str, one: str, other: str) -> bool:
+def _same_members(card: Card, one: str, other: str) -> bool:
     """Whether two subsets ("" = the whole set) count the same tampered images, those without a mask left out."""
-    found = _card(card)
-    unusable = sum(problem == "no mask" for problem in set(found.known_defects.values()))
+    unusable = sum(problem == "no mask" for problem in set(card.known_defects.values()))
 
     def count(name: str) -> int | None:
-        return found.find_subset(name).count.get("tampered") if name else found.counts.get("tampered", 0) - unusable
+        return card.find_subset(name).count.get("tampered") if name else card.counts.get("tampered", 0) - unusable
 
     return count(one) == count(other)
 

@@ -195,7 +195,7 @@ class _Folder:
     def results(self) -> pd.DataFrame:
         """The results table of a finished run from its file if that is whole, else from what the store holds."""
         record = self.about.get("results")
-        if self.finished and is_whole(self.folder, record):
+        if self.finished and record and is_whole(self.folder, record):
             return read_results(self.folder / record["file"], compact=True)
         if self.finished:
             name = (record or {}).get("file", CSV)

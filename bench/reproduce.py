@@ -46,7 +46,7 @@ from bench.run import carry_out
 from bench.store import Store
 from bench.summary import summarize
 from bench.usage import UsageError, suggest
-from models.device import compute_device
+from models.device import Device, compute_device
 from models.toml import Table, read_toml
 
 FOLDER = Path(__file__).with_name("reproductions")
@@ -234,7 +234,8 @@ def reproduce(
             f"{stated.name}: {len(test_set.samples)} images of {test_set.name} are usable and the row is of "
             f"{stated.least}; see: python -m bench data verify {stated.data} --root DIR"
         )
-    place = compute_device(device)
+    found = compute_device(device)
+    place = Device(found.type, found.index)
     planned, unusable = plan_models(wanted, place)
     for refused in unusable.values():
         raise ReproductionError(f"{stated.name}: {refused.reason}")

@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import models
 from bench import plan
@@ -48,7 +48,7 @@ class Requested:
     label: str
     name: str
     weights: str | None = None
-    settings: tuple[tuple[str, object], ...] = ()
+    settings: tuple[tuple[str, Any], ...] = ()
 
     @property
     def kind(self) -> type[models.Localizer]:

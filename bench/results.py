@@ -58,7 +58,7 @@ def results_table(
         the whole set: metrics that have one value per set. Image "**" is the mean over images by the protocol's own
         rule, of protocols whose mean is not that of the defined values. So the table holds what `evaluate_set` gives.
     """
-    protocols = [find(protocol) for protocol in protocols]
+    rules = [find(protocol) for protocol in protocols]
     rows: list[tuple] = []
     totals: dict[tuple, SetTotals] = {}
     for cell, evidence in evidences:
@@ -67,7 +67,7 @@ def results_table(
         observation = evidence.observation(cell.tampered)
         condition = (cell.perturbation, cell.level, cell.spec, seed)
         front = (cell.model, cell.test_set, cell.image, cell.source, cell.tampered, *condition)
-        for protocol in protocols:
+        for protocol in rules:
             key = (cell.model, cell.test_set, condition, protocol.name)
             if key not in totals:
                 totals[key] = SetTotals(protocol)
@@ -150,7 +150,7 @@ def read(run: str | Path, *, compact: bool = False) -> pd.DataFrame:
     record = about.get("results")
     if not about.get("finished"):
         raise ResultsError(f"{folder} was never finished; run the same `bench run` command again, it resumes")
-    if is_whole(folder, record):
+    if record and is_whole(folder, record):
         return read_results(folder / record["file"], compact=compact)
     log.warning("%s: its results table was cut, edited or removed; the evidence is read instead", folder)
     table = from_evidence(folder, about)
@@ -180,8 +180,10 @@ def read_results(file: Path, *, compact: bool = False) -> pd.DataFrame:
 
 def is_whole(folder: Path, record: dict | None) -> bool:
     """Whether the table that a record describes is there, unchanged."""
-    file = folder / str((record or {}).get("file", CSV))
-    return bool(record) and file.is_file() and _digest(file) == record.get("sha256")
+    if not record:
+        return False
+    file = folder / str(record.get("file", CSV))
+    return file.is_file() and _digest(file) == record.get("sha256")
 
 
 def read_about(folder: Path) -> dict:

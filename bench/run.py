@@ -172,8 +172,8 @@ def _placed(grid: plan.Plan, workers: int | None, missing: int) -> tuple[plan.Pl
         share = share_gb(-(-len(placed) // len(cards)), cards[0])
         return dataclasses.replace(grid, worker_devices=tuple(placed), memory_gb=share), len(placed)
     workers = workers or (1 if missing < IN_PROCESS_BELOW else cores)
-    share = share_gb(workers, grid.device) if networks else None
-    return dataclasses.replace(grid, worker_devices=(), memory_gb=share), workers
+    memory_gb = share_gb(workers, grid.device) if networks else None
+    return dataclasses.replace(grid, worker_devices=(), memory_gb=memory_gb), workers
 
 
 def _measure(grid: plan.Plan, store: Store, missing: np.ndarray, workers: int, backend: str) -> Tally:

@@ -131,7 +131,8 @@ def run_plan(
     tally, extremes = Tally(), Extremes()
     for outcome in _outcomes(plan, store, missing, workers, backend):
         with outcome.stage("commit"):
-            pictures, bare = outcome.pictures, set()
+            pictures = outcome.pictures
+            bare: set[bytes] = set()
             if plan.pictures == "extremes":
                 pictures, bare = _kept(outcome, plan.images[outcome.place.image].sample, extremes)
             store.commit(outcome.place, outcome.cells, pictures, bare)
@@ -148,11 +149,13 @@ def _kept(outcome: Outcome, sample: Sample, extremes: Extremes) -> tuple[list[tu
 
     What an earlier call measured is not known here, so that this keeps too many rather than too few.
     """
-    place, bare = (sample.test_set, sample.id), set()
+    place = (sample.test_set, sample.id)
+    bare: set[bytes] = set()
     for key, model, spec, _ in outcome.cells:
-        metric, value = outcome.standing.get(key, (None, None))
-        gone = [(sample.id, key)] if metric is None else []
-        gone = gone or extremes.offer((model, sample.test_set, spec, metric), (sample.id, key), value)
+        gone = [(sample.id, key)]
+        if key in outcome.standing:
+            metric, value = outcome.standing[key]
+            gone = extremes.offer((model, sample.test_set, spec, metric), (sample.id, key), value)
         bare.update(key for _, key in gone)
     own = {key: spec for key, _, spec, _ in outcome.cells if key not in bare}
     shown = own.keys() | {photo_key(*place, spec) for spec in own.values()} | ({photo_key(*place)} if own else set())
@@ -204,9 +207,11 @@ def _one_by_one(plan: Plan, places: Iterable[Place], ranges: Mapping, missing: n
 
 def _ranges(plan: Plan, missing: np.ndarray) -> dict[Place, tuple[int, int]]:
     """The rows of `missing` that make each job, in order."""
+    if not len(missing):
+        return {}
     groups, images = plan.group_of[missing[:, 0]], missing[:, 1]
-    starts = np.flatnonzero(np.r_[True, (np.diff(groups) != 0) | (np.diff(images) != 0)]) if len(missing) else []
-    ends = [*starts[1:], len(missing)] if len(missing) else []
+    starts = np.flatnonzero(np.r_[True, (np.diff(groups) != 0) | (np.diff(images) != 0)])
+    ends = [*starts[1:], len(missing)]
     return {Place(int(groups[a]), int(images[a])): (int(a), int(b)) for a, b in zip(starts, ends, strict=True)}
 
 
@@ -237,7 +242,7 @@ def measure(job: Job) -> Outcome:
 class _Measuring:
     """One job on its way."""
 
-    def __init__(self, job: Job, built: Mapping[str, models.Localizer | Exception]):
+    def __init__(self, job: Job, built: Mapping[str, models.Localizer | BaseException]):
         self.job, self.built = job, built
         self._outcome = Outcome(job.place)
         self._hidden = _private_paths(job)
@@ -377,7 +382,8 @@ def _hide(text: str, pairs: list[tuple[str, str]]) -> str:
 def _pictures(key: bytes, score: ScoreMap, best: float | None) -> list[tuple[str, bytes, bytes]]:
     predicted = thumbnails.prediction(score, best)
     shown = [("score", key, thumbnails.score(score.values, score.kind))]
-    shown += [(what, key, draw(score.extras[what])) for what, draw in thumbnails.EXTRAS.items() if what in score.extras]
+    extras = {what: np.asarray(score.extras[what]) for what in thumbnails.EXTRAS if what in score.extras}
+    shown += [(what, key, thumbnails.EXTRAS[what](array)) for what, array in extras.items()]
     return shown + ([("prediction", key, predicted)] if predicted else [])
 
 

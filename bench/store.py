@@ -97,6 +97,7 @@ class Store:
         self.folder = Path(folder)
         self.path = self.folder / FILE
         self._lock = None
+        self._known_ids: tuple[Plan, dict[tuple[str, str], int]] | None = None
         if writing:
             self._lock = self._locked()
         elif not self.path.exists():
@@ -319,6 +320,7 @@ class Store:
                 f"insert into {table} ({', '.join(names)}, {columns}) values ({marks})",
                 (*names.values(), *values.values()),
             )
+            assert cursor.lastrowid is not None, "a row was inserted"
             return _Named(cursor.lastrowid, None, values)
         if row[1:] != tuple(values.values()):
             pairs = ", ".join(f"{n} = ?" for n in values)
@@ -335,9 +337,11 @@ class Store:
         if known:
             return known[0]
         text = json.dumps(dict(component.parts), sort_keys=True)
-        return self.connection.execute(
+        cursor = self.connection.execute(
             "insert into component (kind, digest, parts) values (?, ?, ?)", (kind, component.digest, text)
-        ).lastrowid
+        )
+        assert cursor.lastrowid is not None, "a row was inserted"
+        return cursor.lastrowid
 
     # --------------------------------------------------------------------------------------- what is missing
 
@@ -400,7 +404,8 @@ class Store:
         key = next(k for m, v, k in plan.keys(image) if (m, v) == (model, level))
         stored = self.connection.execute("select status, environment from evidence where key = ?", (key,)).fetchone()
         if stored is not None:
-            return f"{where}: {self._explain_stored(key, *stored, model, image)}"
+            status, environment = stored
+            return f"{where}: {self._explain_stored(key, status, environment, model, image)}"
         changes = []
         for kind, name, component in (
             ("localizer", cell.model, Component(bytes.fromhex(plan.models[model].identity), plan.models[model].parts)),
@@ -460,7 +465,7 @@ class Store:
         ).fetchone()
         rows, statistics = [], []
         for key, model, spec, evidence in cells:
-            localizer, environment = ids["model", model]
+            localizer, environment = ids["localizer", model], ids["environment", model]
             row = evidence.to_row()
             rows.append((key, localizer, image, ids["level", spec], environment, _crc(key, row), *row))
             statistics += [
@@ -476,11 +481,11 @@ class Store:
             self.connection.execute("delete from begun where place = ?", (self._name_of(place),))
 
     @property
-    def _ids(self) -> dict[tuple[str, str], object]:
-        if getattr(self, "_known_ids", None) is None or self._known_ids[0] is not self._plan:
-            found: dict[tuple[str, str], object] = {}
+    def _ids(self) -> dict[tuple[str, str], int]:
+        if self._known_ids is None or self._known_ids[0] is not self._plan:
+            found: dict[tuple[str, str], int] = {}
             for name, *row in self.connection.execute("select name, component, environment from model"):
-                found["model", name] = tuple(row)
+                found["localizer", name], found["environment", name] = row
             found |= {("level", s): c for s, c in self.connection.execute("select spec, component from level")}
             found |= {("kept", n): k for n, k in self.connection.execute("select name, kept from wanted")}
             self._known_ids = (self._plan, found)

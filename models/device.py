@@ -10,7 +10,7 @@ import contextlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -127,7 +127,7 @@ def _computes_in_bfloat16(device: torch.device) -> bool:
 
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # since PyTorch 2.12
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # since PyTorch 2.12
     return any(capabilities.get(name) for name in CPU_BFLOAT16)
 
 
@@ -151,7 +151,7 @@ def arithmetic(precision: str, device: torch.device):
 def _tf32(allowed: bool):
     import torch
 
-    switches = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    switches: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)  # one is typed as a mere module
     before = [switch.allow_tf32 for switch in switches]
     try:
         for switch in switches:

@@ -70,13 +70,19 @@ def _write(folder: Path, comparison, options: Options) -> list[Path]:
     from reports import page, tables
 
     html, *_ = page.write(folder, comparison, page.Settings(options.pictures, options.single_mb))
-    chosen = {"models": options.models, "metrics": options.metrics, "everything": options.everything}
-    made = tables.write(folder / "tables", comparison, **chosen)
+    models, metrics, everything = options.models, options.metrics, options.everything
+    made = tables.write(folder / "tables", comparison, models=models, metrics=metrics, everything=everything)
     if options.figures:
         from reports import figures  # seaborn and matplotlib, a second of imports
 
         look = figures.Look(
-            width=options.width, serif=options.serif, families=options.families, formats=options.formats, **chosen
+            width=options.width,
+            serif=options.serif,
+            models=models,
+            metrics=metrics,
+            families=options.families,
+            everything=everything,
+            formats=options.formats,
         )
         made = figures.write(folder / "figures", comparison, look) + made
     index = folder / "index.txt"

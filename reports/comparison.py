@@ -292,16 +292,11 @@ def _conditions(runs: list[RunView], summary: pd.DataFrame) -> list[Condition]:
         else:
             severity[column] = np.nan
     same = _unchanged(runs)
-    conditions = [
-        Condition(
-            str(spec),
-            str(family),
-            str(level),
-            *(float(severity.at[str(spec), c]) for c in severity.columns),
-            *same.get(str(spec), (0, 0)),
-        )
-        for family, level, spec in rows.itertuples(index=False, name=None)
-    ]
+    conditions = []
+    for family, level, spec in rows.itertuples(index=False, name=None):
+        psnr, ssim, size = (float(severity.at[str(spec), c]) for c in severity.columns)
+        unchanged, images = same.get(str(spec), (0, 0))
+        conditions.append(Condition(str(spec), str(family), str(level), psnr, ssim, size, unchanged, images))
     ordered: list[Condition] = [c for c in conditions if c.identity]
     for family in dict.fromkeys(c.family for c in conditions):
         members = [c for c in conditions if c.family == family and not c.identity]

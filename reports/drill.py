@@ -110,9 +110,9 @@ def extremes(drill: Drill) -> Drill:
     """The drill-down with the best, the worst and (up to as many) unscored images of each condition alone."""
     keep: list[int] = []
     status = drill.frame["status"].to_numpy()
-    for condition, order in drill.order.items():
+    for condition, ranked in drill.order.items():
         lost = np.flatnonzero((drill.condition == condition) & (status != "ok"))[:EXTREMES]
-        keep += [*order[:EXTREMES], *order[-EXTREMES:], *lost]
+        keep += [*ranked[:EXTREMES], *ranked[-EXTREMES:], *lost]
     at = np.unique(np.array(keep, int))
     place = {old: new for new, old in enumerate(at.tolist())}
     order = {c: np.array([place[i] for i in o.tolist() if i in place], int) for c, o in drill.order.items()}

@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -23,10 +24,13 @@ from reports.style import BANDS, COLOURS, DASHES, GREY, HIGHLIGHTED, MARKERS
 from reports.tables import file_stem
 from reports.view import EVERY_FAMILY
 
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
 WIDTHS = {"column": 3.4, "text": 7.0}  # inches; of a two-column page
 FORMATS = ("pdf", "png")
 UNDATED = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
-STYLE = {
+STYLE: dict[RcKeyType, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
     "axes.titlesize": 8,
@@ -45,7 +49,7 @@ STYLE = {
     "svg.fonttype": "path",
     "text.parse_math": False,  # a name with $ in it is a name
 }
-SERIF = {"font.family": "DejaVu Serif"}
+SERIF: dict[RcKeyType, Any] = {"font.family": "DejaVu Serif"}
 PICTURED_LEVELS = 40  # columns of a heat map that stay readable
 MANY_SETS = 4  # above that only curves and heat maps are drawn unless metrics are asked for: each figure takes a second
 

@@ -52,10 +52,14 @@ STYLES = ("base", "leaderboard", "results", "images", "print")
 COUNTS = ("n", "n_failed", "n_not_applicable", "n_skipped", "contaminated")
 SUMMARY = dict.fromkeys(("line", "test_set", "spec"), 0) | dict.fromkeys(("mean", "low", "high"), 5)
 SUMMARY |= dict.fromkeys(COUNTS, 0)
-MEANS = ("clean", "clean_low", "clean_high", "perturbed", "perturbed_low", "perturbed_high")
-MEANS += ("worst", "retained", "drop", "drop_low", "drop_high", "over_control", "over_control_perturbed")
-PLACES = ("line", "test_set", "family", "worst_spec", "levels", "n", "n_of")
-PLACES += ("rank", "rank_perturbed", "tied", "tied_perturbed")
+MEANS = (
+    *("clean", "clean_low", "clean_high", "perturbed", "perturbed_low", "perturbed_high"),
+    *("worst", "retained", "drop", "drop_low", "drop_high", "over_control", "over_control_perturbed"),
+)
+PLACES = (
+    *("line", "test_set", "family", "worst_spec", "levels", "n", "n_of"),
+    *("rank", "rank_perturbed", "tied", "tied_perturbed"),
+)
 STANDINGS = dict.fromkeys(PLACES, 0) | {"placed": ""} | dict.fromkeys(MEANS, 5)
 CONTRASTS = {"model": "", "run": "", "test_set": 0, "spec": 0, "difference": 5, "low": 5, "high": 5, "n": 0, "p": 5}
 
@@ -76,7 +80,7 @@ class Settings:
 def write(folder: Path, comparison: Comparison, settings: Settings) -> list[Path]:
     """Write `report.html` and, unless it is a single file, `data/` and `pictures/`; the files that were written."""
     single = settings.single_mb is not None
-    most = int(settings.single_mb * 1e6) if single else settings.pictures
+    most = settings.pictures if settings.single_mb is None else int(settings.single_mb * 1e6)
     album = Album(comparison, None if single else folder / "pictures", most)
     images = drill.images_of(comparison)
     levels = _photos_of_levels(comparison, images, album)
@@ -203,14 +207,14 @@ def _headline_name(comparison: Comparison) -> str:
 
 def _numbers(comparison: Comparison) -> Iterator[tuple[str, str]]:
     """("numbers-PROTOCOL-METRIC", JSON): summary, standings, contrasts and answers of one metric under one protocol."""
-    places = {
+    places: dict[str, dict] = {
         "line": {line.index: line.index for line in comparison.lines},
         "test_set": {EVERY_SET: -1} | {s.name: i for i, s in enumerate(comparison.test_sets)},
         "spec": {"": -1} | {c.spec: i for i, c in enumerate(comparison.conditions)},
         "worst_spec": {"": -1} | {c.spec: i for i, c in enumerate(comparison.conditions)},
         "family": {"*": -1} | {name: i for i, name in enumerate(comparison.families)},
     }
-    tables = {
+    tables: dict[str, tuple[pd.DataFrame, dict]] = {
         "summary": (comparison.summary, SUMMARY),
         "standings": (_counted(comparison.standings), STANDINGS),
         "contrasts": (comparison.contrasts, CONTRASTS),

@@ -111,16 +111,17 @@ class Album:
 
     def _hand_over(self) -> None:
         # to create a file takes as long as to find its picture, and the system does it beside this thread
-        self._writing.append(self._writer.submit(self._write, self._waiting))
-        self._waiting = []
+        if self.folder is not None:
+            self._writing.append(self._writer.submit(self._write, self.folder, self._waiting))
+            self._waiting = []
 
-    def _write(self, pictures: Sequence[tuple[str, bytes]]) -> None:
+    def _write(self, folder: Path, pictures: Sequence[tuple[str, bytes]]) -> None:
         for name, data in pictures:
-            place = os.path.join(self.folder, os.path.dirname(name))
+            place = os.path.join(folder, os.path.dirname(name))
             if place not in self._made:
                 os.makedirs(place, exist_ok=True)
                 self._made.add(place)
-            with open(os.path.join(self.folder, name), "wb") as file:
+            with open(os.path.join(folder, name), "wb") as file:
                 file.write(data)
 
 

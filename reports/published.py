@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Mapping
 
 from reports.comparison import Comparison, Line
 
@@ -64,7 +65,7 @@ def beside(comparison: Comparison, test_set: str) -> list[dict]:
     return found
 
 
-def elsewhere(comparison: Comparison, test_set: str) -> list[dict]:
+def elsewhere(comparison: Comparison, test_set: str) -> list[Mapping]:
     """The published numbers on a test set that have no measured counterpart.
 
     Methods, perturbations and metrics that are not in these runs (`RunView.published` has their keys); featured
@@ -81,7 +82,7 @@ def elsewhere(comparison: Comparison, test_set: str) -> list[dict]:
     return sorted(found, key=lambda record: not record.get("featured"))
 
 
-def _pair(comparison: Comparison, line: Line, folder: bool, measured: dict, record: dict) -> dict:
+def _pair(comparison: Comparison, line: Line, folder: bool, measured: Mapping, record: Mapping) -> dict:
     run = comparison.runs[line.run]
     card = next((m for m in run.localizers if m.name == line.model), None)
     mean, low, high = (None if math.isnan(measured[name]) else float(measured[name]) for name in MEASURED[:3])

@@ -188,9 +188,11 @@ def _panel(view: StudyView, metric: str, family: str, rows: pd.DataFrame) -> dic
     for i, v in enumerate(view.variants):
         mine = rows[rows["variant"] == v["name"]]
         ticks = np.arange(len(mine))
-        look = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i % len(DASHES)], "marker": MARKERS[i]}
-        axis.plot(ticks, mine["mean"], **look, linewidth=1.3, markersize=4, zorder=3)
-        axis.fill_between(ticks, mine["low"], mine["high"], color=look["color"], alpha=0.1, linewidth=0)
+        colour, dashes, mark = COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)], MARKERS[i]
+        axis.plot(
+            ticks, mine["mean"], color=colour, linestyle=dashes, linewidth=1.3, marker=mark, markersize=4, zorder=3
+        )
+        axis.fill_between(ticks, mine["low"], mine["high"], color=colour, alpha=0.1, linewidth=0)
         values = ", ".join(
             f"{level or 'clean'} {number(m)}" for level, m in zip(mine["level"], mine["mean"], strict=True)
         )
@@ -219,11 +221,12 @@ def _differences(view: StudyView, endpoint: str) -> dict:
         for test_set in sets:
             row = rows[(rows["variant"] == v["name"]) & (rows["test_set"] == test_set)].iloc[0]
             pooled = test_set == EVERY_SET
-            look = {"color": colour, "marker": "D" if pooled else "o", "markersize": 5 if pooled else 3}
+            marker, size, width = ("D", 5, 1.6) if pooled else ("o", 3, 0.9)
             reach = [[row["difference"] - row["low"]], [row["high"] - row["difference"]]]
             axis.errorbar(
-                [row["difference"]], [-height], xerr=reach, capsize=2, linewidth=1.6 if pooled else 0.9, **look
-            )
+                [row["difference"]], [-height], xerr=reach, capsize=2,
+                linewidth=width, color=colour, marker=marker, markersize=size,
+            )  # fmt: skip
             labels.append(f"{v['label'].split(' ')[0]} {test_set}" if len(sets) > 1 else v["label"])
             heights.append(-height)
             words.append(

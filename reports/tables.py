@@ -77,8 +77,8 @@ def write(
         files.append(folder / f"{file_stem(*block)}.csv")
         _to_csv(grouped[block], files[-1])
     scopes = [EVERY_SET] if EVERY_SET in comparison.scopes() else []
-    wanted = dict.fromkeys(comparison.blocks(everything or bool(metrics)))
-    wanted = [*wanted, *dict.fromkeys((scope, metric, protocol) for scope in scopes for _, metric, protocol in wanted)]
+    blocks = dict.fromkeys(comparison.blocks(everything or bool(metrics)))
+    wanted = [*blocks, *dict.fromkeys((scope, metric, protocol) for scope in scopes for _, metric, protocol in blocks)]
     for scope, metric, protocol in wanted:
         described = comparison.metric(metric)
         if described.ranked and (not metrics or metric in metrics):

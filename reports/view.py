@@ -81,7 +81,7 @@ class TestSet(_Record):
     remarks: tuple[str, ...] = ()
     digest: str = ""
     subset: str = ""
-    audit: object = ""
+    audit: str | dict | tuple = ""
 
     @property
     def called(self) -> str:
@@ -185,18 +185,19 @@ class RunView:
     @classmethod
     def of(cls, label: str, about: Mapping, tables: Mapping[str, pd.DataFrame], **more) -> RunView:
         """The view of a run from its run.json and its tables (summary, standings, results, cells)."""
-        records = {
-            name: tuple(kind.of(record) for record in _named(about.get(key, ())))
-            for name, key, kind in (
-                ("localizers", "models", Localizer),
-                ("test_sets", "test_sets", TestSet),
-                ("protocols", "protocols", Protocol),
-                ("metrics", "metrics", Metric),
-                ("perturbations", "perturbations", Perturbation),
-            )
-        }
-        rest = {k: v for k, v in about.items() if k not in ("models", *records)}
-        return cls(label=label, about=rest, **tables, **records, **more)
+        keys = ("models", "test_sets", "protocols", "metrics", "perturbations")
+        records = {key: _named(about.get(key, ())) for key in keys}
+        return cls(
+            label=label,
+            about={k: v for k, v in about.items() if k not in ("localizers", *keys)},
+            localizers=tuple(map(Localizer.of, records["models"])),
+            test_sets=tuple(map(TestSet.of, records["test_sets"])),
+            protocols=tuple(map(Protocol.of, records["protocols"])),
+            metrics=tuple(map(Metric.of, records["metrics"])),
+            perturbations=tuple(map(Perturbation.of, records["perturbations"])),
+            **tables,
+            **more,
+        )
 
     def __post_init__(self):
         """Leave out the folders of absolute paths: a report may be published."""

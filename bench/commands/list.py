@@ -81,7 +81,7 @@ def _published(model: str | None, data: str | None) -> list[dict]:
     from bench.data.cards import load_all
     from bench.published import everything, known_test_sets, of_test_set, published, records
 
-    numbers = everything()
+    numbers = list(everything())
     if model:
         of_model = set(published(models.find(model).card.name))
         numbers = [number for number in numbers if number in of_model]

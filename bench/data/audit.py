@@ -74,8 +74,9 @@ def _report(test_set: TestSet, found: Sequence[Facts]) -> dict:
     )
     leaks, remarks = [], list(test_set.remarks)
     auc, error = facts_auc(table)
-    alone = {} if auc is None else {key: facts_auc(table, [key])[0] for key in (*NAMED, *MEASURED)}
-    if auc is None:
+    every = () if auc is None else (*NAMED, *MEASURED)
+    alone = {key: own for key in every if (own := facts_auc(table, [key])[0]) is not None}
+    if auc is None or error is None:
         remarks.append(TOO_FEW)
         leaks += _constant(table)
     elif auc > LEAK and auc - 1.96 * error > 0.5:

@@ -142,7 +142,7 @@ class Recipe:
     @property
     def title(self) -> str:
         """Kind, photo and donor: what an image's name ends with."""
-        donor = f"-{self.part[0]}" if self.kind == "splice" else ""
+        donor = f"-{self.part[0]}" if self.kind == "splice" and self.part else ""
         return f"{self.kind}-{self.photo}{donor}"
 
 
@@ -238,8 +238,10 @@ def forge_image(recipe: Recipe, seed: int) -> tuple[np.ndarray, np.ndarray | Non
     if recipe.kind == "removal":
         return forge.remove(host, mask, method=recipe.method, rng=rng)
     shift = (place[0] - _centre(mask)[0], place[1] - _centre(mask)[1])
-    options = dict(angle=recipe.angle, scale=recipe.scale, shift=shift, feather=recipe.feather)
-    return forge.copy_move(host, mask, **options)[:2]
+    forged, target, _ = forge.copy_move(
+        host, mask, angle=recipe.angle, scale=recipe.scale, shift=shift, feather=recipe.feather
+    )
+    return forged, target
 
 
 def _photographed(photo: str, camera: str, rng: np.random.Generator, grid: tuple[int, int], scale: float = 1.0):
@@ -258,20 +260,22 @@ def _photographed(photo: str, camera: str, rng: np.random.Generator, grid: tuple
 
 
 def _spliced(host: np.ndarray, recipe: Recipe, place: tuple[int, int], rng: np.random.Generator):
-    grid = tuple(int(n) for n in rng.integers(1, 8, 2))
-    donor = _photographed(recipe.part[0], recipe.donor_camera, rng, grid, recipe.scale)
-    blend = dict(match_colour=recipe.match_colour, feather=recipe.feather)
-    if isinstance(recipe.part[1], str):
+    assert recipe.part is not None, "every splice has a part"
+    name, share = recipe.part
+    row, column = (int(n) for n in rng.integers(1, 8, 2))
+    donor = _photographed(name, recipe.donor_camera, rng, (row, column), recipe.scale)
+    if isinstance(share, str):
         mask = _part_mask(recipe, donor.shape[:2], rng)
         shift = (place[0] - _centre(mask)[0], place[1] - _centre(mask)[1])
-        return forge.splice(host, donor, mask, shift=shift, **blend)
+        return forge.splice(host, donor, mask, shift=shift, match_colour=recipe.match_colour, feather=recipe.feather)
     height, width = (min(a, b) for a, b in zip(host.shape[:2], donor.shape[:2], strict=True))
     mask = np.zeros(donor.shape[:2], bool)
-    mask[:height, :width] = forge.random_shape_mask(rng, height, width, recipe.part[1])
-    return forge.splice(host, donor, mask, **blend)
+    mask[:height, :width] = forge.random_shape_mask(rng, height, width, share)
+    return forge.splice(host, donor, mask, match_colour=recipe.match_colour, feather=recipe.feather)
 
 
 def _part_mask(recipe: Recipe, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    assert recipe.part is not None, "every forgery has a part"
     photo, part = recipe.part
     if not isinstance(part, str):
         return forge.random_shape_mask(rng, *shape, part)
@@ -362,8 +366,10 @@ def _build(folder: Path) -> list[Entry]:
         for file, data in files.items():
             _write(folder / file, data)
         digests = {file: hashlib.sha256(data).hexdigest() for file, data in files.items()}
-        image, mask = ([*files, None])[:2]
-        entries.append(Entry(name, image, mask, recipe.kind, recipe.photo.removesuffix("_right"), digests))
+        image, *masks = files
+        entries.append(
+            Entry(name, image, masks[0] if masks else None, recipe.kind, recipe.photo.removesuffix("_right"), digests)
+        )
     manifest = {"code": _code_digest(), "entries": [vars(entry) for entry in entries]}
     _write(folder / "manifest.json", json.dumps(manifest, indent=1).encode())
     return entries

@@ -88,6 +88,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from string import Formatter
+from typing import Any, TypeVar
 
 import regex
 
@@ -257,18 +258,28 @@ def load(path: Path) -> Card:
         raise CardError(f"{path}: not valid TOML: {error}") from error
     top = _Table(path, "", table)
     top.only_keys(f.name for f in fields(Card))
-    texts = {key: top.text(key) for key in ("name", "title", "licence", "citation", "page", "layout")}
-    if texts["name"] != path.stem:
-        raise CardError(f'{path}: name: is "{texts["name"]}"; it must be the file\'s name, "{path.stem}"')
-    groups = {
-        key: tuple(_group(item, key == "tampered") for item in top.tables(key)) for key in ("tampered", "authentic")
-    }
-    if not groups["tampered"] and not groups["authentic"]:
+    required = ("name", "title", "licence", "citation", "page", "layout")
+    name, title, licence, citation, page, layout = (top.text(key) for key in required)
+    if name != path.stem:
+        raise CardError(f'{path}: name: is "{name}"; it must be the file\'s name, "{path.stem}"')
+    tampered, authentic = (
+        tuple(_group(item, key == "tampered") for item in top.tables(key)) for key in ("tampered", "authentic")
+    )
+    if not tampered and not authentic:
         raise CardError(f"{path}: tampered: no group of images; add [[tampered]] with image and mask")
     return Card(
-        **texts,
-        **groups,
-        **{key: top.text(key, "") for key in ("verified", "copy_of", "note", "audit")},
+        name,
+        title,
+        licence,
+        citation,
+        page,
+        layout,
+        tampered=tampered,
+        authentic=authentic,
+        verified=top.text("verified", ""),
+        copy_of=top.text("copy_of", ""),
+        note=top.text("note", ""),
+        audit=top.text("audit", ""),
         release=top.choice("release", RELEASES, "official"),
         role=top.choice("role", ROLES, "test"),
         repeat=top.whole("repeat", 1, 1),
@@ -291,13 +302,16 @@ def load_all(folder: Path = FOLDER) -> list[Card]:
     return [load(path) for path in sorted(folder.glob("*.toml"))]
 
 
+_Default = TypeVar("_Default", int, None)
+
+
 @dataclass(frozen=True)
 class _Table:
     """A table of a card, whose values are read by kind; a wrong one is told by its key and the fix."""
 
     path: Path
     where: str
-    values: object
+    values: dict[str, Any]
 
     def __post_init__(self):
         if not isinstance(self.values, dict):
@@ -335,7 +349,7 @@ class _Table:
             raise self.fail(key, f'unknown value "{value}"; ' + suggest(value, known).replace("'", '"'))
         return value
 
-    def whole(self, key: str, low: int, default: int | None, high: float = float("inf"), of: str = "") -> int | None:
+    def whole(self, key: str, low: int, default: _Default, high: float = float("inf"), of: str = "") -> int | _Default:
         value = self.values.get(key, default)
         if value is not default and (not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high):
             limits = of or (f"from {low} up" if high == float("inf") else f"from {low} to {high}")
@@ -348,9 +362,7 @@ class _Table:
             raise self.fail(key, f"must be true or false, got {value!r}")
         return value
 
-    def pattern(self, key: str) -> regex.Pattern | None:
-        if key not in self.values:
-            return None
+    def pattern(self, key: str) -> regex.Pattern:
         text = self.text(key)
         try:
             return regex.compile(text, regex.IGNORECASE)
@@ -371,10 +383,8 @@ class _Table:
                 raise self.fail(key, remedy.format(name=name))
         return text
 
-    def file(self, key: str) -> Path | None:
+    def file(self, key: str) -> Path:
         """A file beside the card, never elsewhere."""
-        if key not in self.values:
-            return None
         text = self.text(key)
         if Path(text).is_absolute() or ".." in Path(text).parts:
             raise self.fail(key, f"{text!r} must lie beside the card")
@@ -396,9 +406,8 @@ def _group(table: _Table, tampered: bool) -> Group | Listed:
         return _listed(table, tampered)
     keys = ["image", "only", "member", "source"]
     table.only_keys([*keys, "mask", "masks", "boxes", "polygons", "category", "kind"] if tampered else keys)
-    table.text("image")
     image = table.pattern("image")
-    truths = {key: table.pattern(key) for key in ("mask", "boxes", "polygons")}
+    truths = {key: table.pattern(key) if key in table.values else None for key in ("mask", "boxes", "polygons")}
     if sum(value is not None for value in truths.values()) > 1:
         raise table.fail("mask", "mask, boxes and polygons exclude each other; keep one")
     beside = truths["mask"] or truths["boxes"]
@@ -409,7 +418,7 @@ def _group(table: _Table, tampered: bool) -> Group | Listed:
             "shares no named group with image, so nothing says which one belongs to which image; put e.g. (?P<key>...) "
             "into both",
         )
-    only = table.file("only")
+    only = table.file("only") if "only" in table.values else None
     if only is not None and "member" not in table.values and "key" not in image.groupindex:
         raise table.fail("only", "a list needs a named group in image; add (?P<key>...) to it")
     remedy = 'image has no named group "{name}"; add (?P<{name}>...) to it'
@@ -465,19 +474,20 @@ def _mask_rule(table: _Table) -> MaskRule:
 
 def _counts(table: _Table) -> dict[str, int]:
     table.only_keys(["tampered", "authentic"])
-    return {key: table.whole(key, 0, None, of="of files") for key in table.values}
+    return {key: table.whole(key, 0, 0, of="of files") for key in table.values}
 
 
 def _subset(table: _Table) -> Subset:
     table.only_keys(f.name for f in fields(Subset))
-    members = {
-        key: table.text(key, "all") if table.text(key, "all") in ("all", "none") else table.file(key)
+    tampered, authentic = (
+        table.text(key, "all") if table.text(key, "all") in ("all", "none") else table.file(key)
         for key in ("tampered", "authentic")
-    }
+    )
     return Subset(
         table.text("name"),
         table.texts("used_by"),
-        **members,
+        tampered,
+        authentic,
         groups=tuple(_group(item, True) for item in table.tables("groups")),
         count=_counts(table.table("count")),
         published_as=table.texts("published_as"),

@@ -85,24 +85,24 @@ def _facts_of(test_set: TestSet, samples: Sequence[Sample]) -> list[Facts]:
 
 def facts(test_set: TestSet, sample: Sample) -> Facts:
     """Decode one image and its ground truth. Never raises for a bad file: its problem is one of the facts."""
-    about = dict(id=sample.id, tampered=sample.tampered, kind=sample.kind, source=sample.source or sample.id)
+    about = Facts(sample.id, sample.tampered, sample.kind, sample.source or sample.id)
     try:
         fingerprint = test_set.fingerprint(sample)
         data = read_bytes(sample.image)
         with opened(data) as image:
             container = _container(image)
         rgb = decode_rgb(data)
-        return Facts(
-            **about, **container, **_truth(test_set, sample),
+        return dataclasses.replace(
+            about, **container, **_truth(test_set, sample),
             fingerprint=fingerprint, height=rgb.shape[0], width=rgb.shape[1],
-            pixels=hashlib.sha256(np.ascontiguousarray(rgb)).hexdigest(), likeness=perceptual_hash(rgb),
+            pixels=hashlib.sha256(np.ascontiguousarray(rgb).data).hexdigest(), likeness=perceptual_hash(rgb),
         )  # fmt: skip
     except ImageError as error:
-        return Facts(**about, problem=str(error).removeprefix(f"{sample.id}: "))
+        return dataclasses.replace(about, problem=str(error).removeprefix(f"{sample.id}: "))
 
 
 def _container(image: Image.Image) -> dict:
-    found = {"format": "JPEG" if image.format == "MPO" else image.format, "mode": image.mode}
+    found: dict[str, object] = {"format": "JPEG" if image.format == "MPO" else image.format, "mode": image.mode}
     exif = image.getexif()
     has_exif = ExifTags.IFD.Exif in exif if image.format == "TIFF" else bool(exif)  # a TIFF's own tags are no EXIF
     found |= {"exif": has_exif, "software": str(exif.get(ExifTags.Base.Software, ""))[:40]}
@@ -168,8 +168,8 @@ def centre_auc(found: Sequence[Facts]) -> float | None:
     On a raster of GRID x GRID squares, ties at half: what a localizer that never looks at the photo reaches.
     """
     values = [_raster_auc(one.area / 255.0) for one in found if one.area is not None]
-    values = [value for value in values if value is not None]
-    return float(np.mean(values)) if values else None
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _raster_auc(area: np.ndarray) -> float | None:

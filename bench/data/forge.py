@@ -104,7 +104,9 @@ def compress(rgb: np.ndarray, quality: int, grid: tuple[int, int] = (0, 0), subs
     top, left = -grid[0] % 8, -grid[1] % 8
     padded = cv2.copyMakeBorder(rgb, top, 0, left, 0, cv2.BORDER_REPLICATE) if top or left else rgb
     data = np.frombuffer(encode_jpeg(padded, quality, subsampling), np.uint8)
-    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)[top:, left:])
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
+    assert decoded is not None, "a JPEG that was just made"
+    return np.ascontiguousarray(decoded[top:, left:])
 
 
 def random_crop(rgb: np.ndarray, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -249,9 +251,10 @@ def object_mask(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
     if np.ptp(small.reshape(-1, 3), axis=0).max() == 0:
         return None
     cv2.setRNGSeed(int(rng.integers(2**31)))  # of the k-means inside
-    cv2.grabCut(small, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 3, cv2.GC_INIT_WITH_MASK)
-    thing = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
-    thing = cv2.morphologyEx(thing, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    no_rectangle = (0, 0, 0, 0)  # the labels say where to begin
+    cv2.grabCut(small, labels, no_rectangle, np.zeros((1, 65)), np.zeros((1, 65)), 3, cv2.GC_INIT_WITH_MASK)
+    marked = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+    thing = cv2.morphologyEx(marked, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     count, parts, found, _ = cv2.connectedComponentsWithStats(thing)
     if count < 2:
         return None
@@ -259,8 +262,8 @@ def object_mask(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
     outline, _ = cv2.findContours((parts == largest).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     mask = cv2.drawContours(np.zeros_like(thing), outline, -1, 1, cv2.FILLED)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    ends = (rows[0] <= margin, rows[-1] >= len(mask) - margin - 1)
-    ends += (columns[0] <= margin, columns[-1] >= mask.shape[1] - margin - 1)
+    bottom, right = mask.shape[0] - margin - 1, mask.shape[1] - margin - 1
+    ends = (rows[0] <= margin, rows[-1] >= bottom, columns[0] <= margin, columns[-1] >= right)
     if not 0.01 <= mask.mean() <= 0.5 or sum(ends) > 1:
         return None
     return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST).view(bool)

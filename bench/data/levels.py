@@ -19,15 +19,15 @@ def suspicious_levels(samples: Sequence[Sample], rule: MaskRule) -> list[str]:
     """A remark where masks hold three classes or more and the card has no rule for them; none where it has."""
     if rule != MaskRule(size=rule.size):
         return []
-    located = [sample for sample in samples if sample.mask is not None]
-    for sample in located[:: max(1, len(located) // LOOKED_AT)][:LOOKED_AT]:
+    located = [(sample.id, sample.mask) for sample in samples if sample.mask is not None]
+    for name, mask in located[:: max(1, len(located) // LOOKED_AT)][:LOOKED_AT]:
         try:
-            found = classes(decode(sample.mask))
+            found = classes(decode(mask))
         except ImageError:
             continue  # told when the mask is read for the ground truth
         if len(found) > 2:
             return [
-                f"the mask of {sample.id} holds {len(found)} classes ({', '.join(found)}): every pixel with a channel "
+                f"the mask of {name} holds {len(found)} classes ({', '.join(found)}): every pixel with a channel "
                 "above 127 counts as forged; if that is not meant, say which do in a card, [mask.colours] or threshold"
             ]
     return []

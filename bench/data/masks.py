@@ -150,7 +150,10 @@ def shapes_truth(shapes: Sequence[Sequence[float]], shape: tuple[int, int]) -> T
 
 def mask_size(path: Path) -> tuple[int, int]:
     """(height, width) of a mask file from its header. Raises ImageError."""
-    return _array_header(path)[0][-2:] if is_array(path) else stored_size(path)
+    if not is_array(path):
+        return stored_size(path)
+    height, width = _array_header(path)[0][-2:]
+    return height, width
 
 
 def is_array(path: Path) -> bool:
@@ -241,13 +244,12 @@ def _resized(truth: Truth, rule: MaskRule, shape: tuple[int, int]) -> Truth:
     if rule.size != "resize":
         raise ImageError(size_problem(truth.shape, shape))
 
-    def nearest(values: np.ndarray | None) -> np.ndarray | None:
-        if values is None:
-            return None
+    def nearest(values: np.ndarray) -> np.ndarray:
         found = cv2.resize(values.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST)
         return found.astype(values.dtype)
 
-    return Truth(nearest(truth.values), nearest(truth.labels), nearest(truth.scorable))
+    labels, scorable = (None if values is None else nearest(values) for values in (truth.labels, truth.scorable))
+    return Truth(nearest(truth.values), labels, scorable)
 
 
 def _united(parts: list[Truth]) -> Truth:
@@ -292,6 +294,7 @@ def _array_header(path: Path) -> tuple[tuple[int, ...], np.dtype]:
 def _read_array(path: Path) -> np.ndarray:
     """The mask (H, W); the planes of one image united. Raises ImageError."""
     values = _read_numpy(path, whole=True)[2]
+    assert values is not None, "the whole was asked for"
     return values if values.ndim == 2 else values.max(axis=0, initial=0)
 
 

@@ -81,10 +81,12 @@ def open_card(card: Card, root: Path, subset: str = "") -> TestSet:
     if not found.samples:
         raise DataError(_not_the_set(card, root, every, found, subset))
     note = " ".join(text for text in (card.note, part.note) if text)
-    about = dict(note=note, licence=card.licence, citation=card.citation, card=card, rule=card.mask, subset=subset)
     name = f"{card.name}@{subset}" if subset else card.name
     title = f"{card.title}, {subset}" if subset else card.title
-    return TestSet(name, title, found.samples, found.defects, found=found.counts, remarks=found.remarks(), **about)
+    return TestSet(
+        name, title, found.samples, found.defects, note=note, licence=card.licence, citation=card.citation, card=card,
+        rule=card.mask, found=found.counts, subset=subset, remarks=found.remarks(),
+    )  # fmt: skip
 
 
 def open_folder(images: Path, masks: Path | None = None) -> TestSet:
@@ -168,9 +170,9 @@ class _Found:
         self.names[sample_id] = file
         if others:
             self.resized.add(sample_id)
-        mask, *more = masks or (None,)
+        first = masks[0] if masks else None
         self.samples.append(
-            Sample(sample_id, image, mask, self.test_set, kind, source or sample_id, tuple(more), shapes, forged)
+            Sample(sample_id, image, first, self.test_set, kind, source or sample_id, masks[1:], shapes, forged)
         )
 
     def remarks(self) -> list[str]:

@@ -81,7 +81,7 @@ def find_card(name: str) -> Card:
 
 def describe() -> list[dict]:
     """What `bench list data` shows: the built-in set, folders, and every card of `datasets/`."""
-    rows = [
+    rows: list[dict] = [
         {"name": "builtin", "title": "Built-in demonstration set", "summary": builtin.NOTE},
         {"name": "folder:IMAGES[,MASKS]", "title": "Your own photos", "summary": "masks are paired by name"},
     ]

@@ -7,6 +7,7 @@ import json
 import math
 from dataclasses import asdict
 from importlib import resources
+from typing import Any
 
 from bench.metrics.protocol import Protocol
 from bench.metrics.registry import METRICS, PROTOCOLS
@@ -17,12 +18,12 @@ WORDS = (
 )
 
 
-def describe(protocol: Protocol) -> dict[str, object]:
+def describe(protocol: Protocol) -> dict[str, Any]:
     """One protocol: its fields in words, its quirks, names of what is kept, and the measured cost where it is known.
 
     seconds, bytes: of one map of 1 megapixel, the protocol alone, on one core (see `measured_on` in costs.json).
     """
-    record: dict[str, object] = {}
+    record: dict[str, Any] = {}
     for name in WORDS:
         value = getattr(protocol, name)
         record[name] = list(value) if isinstance(value, tuple) else value
@@ -31,12 +32,12 @@ def describe(protocol: Protocol) -> dict[str, object]:
     return record | costs()["protocols"].get(protocol.name, {})
 
 
-def protocol_records() -> list[dict[str, object]]:
+def protocol_records() -> list[dict[str, Any]]:
     """All protocols, as `describe`."""
     return [describe(protocol) for protocol in PROTOCOLS.values()]
 
 
-def metric_records() -> list[dict[str, object]]:
+def metric_records() -> list[dict[str, Any]]:
     """All metrics as records.
 
     Keys: name, title, definition, direction, scope, low and high (None: no bound), empty cases, pitfall, protocols.

@@ -114,7 +114,7 @@ def _empty(sheets: list[_Sheet], tampered: np.ndarray) -> Difference | None:
     values = {name: value for name, value in values.items() if not math.isnan(value)}
     if not empty.any() or not values or max(values.values()) - min(values.values()) < 5e-4:
         return None
-    low, high = min(values, key=values.get), max(values, key=values.get)
+    low, high = (best(values, key=lambda name: values[name]) for best in (min, max))
     share = empty.sum() / tampered.sum()
     sentence = (
         f"{_of(empty, tampered)} tampered images have an empty map at the fixed threshold: they get "
@@ -157,14 +157,14 @@ def _inverted(sheets: list[_Sheet], tampered: np.ndarray) -> Difference | None:
     if not moved:
         return None
     most = max(moved, key=lambda name: (moved[name][1] - moved[name][0]) * moved[name][2])
-    plain, value, share = moved[most]
+    given, chosen, share = moved[most]
     others = [s.name for s in sheets if s.name not in moved and s.headline == "f1"]
     sentence = (
         f"On {_of(better, tampered)} tampered images the inverted map is better than the map: {_list(moved)} "
-        f"{_s(moved, 'take')} the better of both (under {most} F1 {_number(value)} instead of {_number(plain)} there)"
+        f"{_s(moved, 'take')} the better of both (under {most} F1 {_number(chosen)} instead of {_number(given)} there)"
         f"{_not(others)}."
     )
-    return _made("inverted maps", sentence, moved, better, (value - plain) * share)
+    return _made("inverted maps", sentence, moved, better, (chosen - given) * share)
 
 
 def _macro(sheets: list[_Sheet], tampered: np.ndarray) -> Difference | None:
@@ -180,13 +180,13 @@ def _macro(sheets: list[_Sheet], tampered: np.ndarray) -> Difference | None:
     if not moved:
         return None
     most = max(moved, key=lambda name: abs(moved[name][0] - moved[name][1]))
-    alone, both = moved[most]
+    alone, averaged = moved[most]
     what = "F1" if METRICS[find(most).headline].name == "macro_f1" else "IoU"
     sentence = (
         f"{_list(moved)} {_s(moved, 'average')} forged and pristine pixels: of the tampered images, {most} has "
-        f"{_number(both)}, where the {what} of the forged pixels alone is {_number(alone)}."
+        f"{_number(averaged)}, where the {what} of the forged pixels alone is {_number(alone)}."
     )
-    return _made("both classes", sentence, moved, tampered, abs(alone - both))
+    return _made("both classes", sentence, moved, tampered, abs(alone - averaged))
 
 
 def _size(sheets: list[_Sheet], tampered: np.ndarray) -> Difference | None:
@@ -210,13 +210,13 @@ def _size(sheets: list[_Sheet], tampered: np.ndarray) -> Difference | None:
     if not moved:
         return None
     most = max(moved, key=lambda name: abs(moved[name][2] - moved[name][3]))
-    before, after, here, there = moved[most]
+    before, after, here, theirs = moved[most]
     sentence = (
         f"{_list(moved)} {_s(moved, 'score')} other pixels than {reference.name}, by resizing or by margins ({most}: "
-        f"{after:,.0f} per image instead of {before:,.0f}): there the IoU of the same maps is {_number(there)} instead "
-        f"of {_number(here)}."
+        f"{after:,.0f} per image instead of {before:,.0f}): there the IoU of the same maps is {_number(theirs)} "
+        f"instead of {_number(here)}."
     )
-    return _made("another size", sentence, moved, concerned, abs(here - there))
+    return _made("another size", sentence, moved, concerned, abs(here - theirs))
 
 
 def _soft(sheets: list[_Sheet], tampered: np.ndarray) -> Difference | None:
@@ -236,10 +236,10 @@ def _soft(sheets: list[_Sheet], tampered: np.ndarray) -> Difference | None:
     if not moved:
         return None
     most = max(moved, key=lambda name: abs(moved[name][0] - moved[name][1]))
-    here, there, before, after = moved[most]
+    here, other_pixels, before, after = moved[most]
     sentence = (
         f"The masks of {_of(concerned, tampered)} tampered images have other values than 0 and 255: {most} "
-        f"({find(most).mask_rule}) has {there:,.0f} forged pixels per image, {reference.name} "
+        f"({find(most).mask_rule}) has {other_pixels:,.0f} forged pixels per image, {reference.name} "
         f"({reference.protocol.mask_rule}) {here:,.0f}."
     )
     effect = 0.0 if math.isnan(before - after) else abs(before - after) * concerned.sum() / tampered.sum()
@@ -261,7 +261,7 @@ def _threshold(sheets: list[_Sheet], tampered: np.ndarray) -> Difference | None:
             concerned |= other
     if not moved:
         return None
-    most = max(moved, key=moved.get)
+    most = max(moved, key=lambda name: moved[name])
     sentence = (
         f"On {_of(concerned, tampered)} tampered images {_list(moved)} {_s(moved, 'call')} other pixels forged than "
         f"{reference.name} ({most}: {find(most).threshold}): F1 moves by {_number(moved[most])} on average."

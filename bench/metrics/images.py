@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -21,14 +22,14 @@ class ImageScores(Accumulator):
         self._largest: list[float] = []
         self._scaled = True
 
-    def add(self, observation: Observation, statistics: Mapping[str, object], counted: bool) -> None:
+    def add(self, observation: Observation, statistics: Mapping[str, Any], counted: bool) -> None:
         """Take in one image: its label and its scores."""
         self._tampered.append(observation.tampered)
         self._own.append(observation.image_score)
         self._largest.append(self.largest_of(observation, statistics))
         self._scaled &= observation.kind != "score"
 
-    def largest_of(self, observation: Observation, statistics: Mapping[str, object]) -> float:
+    def largest_of(self, observation: Observation, statistics: Mapping[str, Any]) -> float:
         """The largest probability of a map (of an unbounded score: the largest score)."""
         largest = observation.max_score
         if observation.kind != "logit":

@@ -120,8 +120,8 @@ class Trap:
 
 def traps() -> list[Trap]:
     """The traps, each on a map as small as it can be."""
-    mask = np.uint8([[255, 0, 0, 0]])
-    good, empty = np.float32([[0.9, 0.1, 0.1, 0.1]]), np.float32([[0.1, 0.1, 0.1, 0.1]])
+    mask = np.array([[255, 0, 0, 0]], np.uint8)
+    good, empty = np.array([[0.9, 0.1, 0.1, 0.1]], np.float32), np.array([[0.1, 0.1, 0.1, 0.1]], np.float32)
     nothing = np.zeros_like(mask)
 
     def with_authentic(protocol: str) -> dict[str, float]:
@@ -138,13 +138,13 @@ def traps() -> list[Trap]:
         Trap(
             "Which mask values are forged",
             "Soft edges, and masks of 0 and 1, are forged for some and pristine for others.",
-            *(np.float32([[0.9, 0.9, 0.1, 0.1]]), np.uint8([[255, 100, 0, 0]])),
+            *(np.array([[0.9, 0.9, 0.1, 0.1]], np.float32), np.array([[255, 100, 0, 0]], np.uint8)),
             (("mpc", "f1"), ("mvss", "f1"), ("ifosn", "f1"), ("ifosn", "auc")),
         ),
         Trap(
             "The threshold is not always one half",
             "127/255 is .498: a map of exactly one half is empty or full.",
-            *(np.float32([[0.5, 0.5, 0.5, 0.5]]), mask),
+            *(np.array([[0.5, 0.5, 0.5, 0.5]], np.float32), mask),
             (("native", "f1"), ("mpc", "f1"), ("mvss", "f1"), ("ifosn", "f1"), ("catnet", "iou")),
         ),
         Trap(
@@ -203,19 +203,19 @@ def traps() -> list[Trap]:
         Trap(
             "Scored at another size",
             "A forged line 3 pixels wide of 256, of which the map finds 2; at 64 x 64 only these are seen.",
-            *((line & (np.arange(256) > 100)).astype(np.float32), np.uint8(255) * line),
+            *((line & (np.arange(256) > 100)).astype(np.float32), line.astype(np.uint8) * np.uint8(255)),
             (("native", "iou"), ("focal", "iou"), ("focal-hrnet", "iou")),
         ),
         Trap(
             "The best threshold of each image",
             "Chosen with the ground truth of the image itself; no user has it.",
-            *(np.float32([[0.4, 0.3, 0.1, 0.1]]), mask),
+            *(np.array([[0.4, 0.3, 0.1, 0.1]], np.float32), mask),
             (("native", "f1"), ("native", "best_f1"), ("trufor", "f1"), ("trufor", "best_f1")),
         ),
         Trap(
             "Soft scores instead of a threshold",
             "A map that is right at one half is far from perfect where its scores are taken for shares.",
-            *(np.float32([[0.6, 0.4, 0.4, 0.4]]), mask),
+            *(np.array([[0.6, 0.4, 0.4, 0.4]], np.float32), mask),
             (("photoholmes", "f1"), ("photoholmes", "soft_f1")),
         ),
     ]

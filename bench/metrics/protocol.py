@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from bench.metrics.metric import Part
 from bench.metrics.observation import Observation
@@ -13,10 +14,11 @@ from bench.metrics.view import Kept
 class Accumulator:
     """Metrics of a whole test set, gathered image by image; the base class gathers nothing."""
 
-    def add(self, observation: Observation, statistics: Mapping[str, object], counted: bool) -> None:
+    def add(self, observation: Observation, statistics: Mapping[str, Any], counted: bool) -> None:
         """Take in one image, whatever it is.
 
-        statistics: local name -> statistic, None where there is none; read when asked for.
+        statistics: local name -> statistic, of the type that `Protocol.kept` says, None where there is none; read when
+            asked for.
         counted: whether the pixel metrics of the protocol count the image.
         """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 from bench.metrics.observation import NotKept, Observation
 from bench.metrics.protocol import Protocol
@@ -40,7 +41,7 @@ class Statistics(Mapping):
             raise NotKept(f"{error}; run again with --protocols {self._protocol.name}") from None
 
 
-def values(statistics: Mapping[str, object], kind: str, protocol: Protocol) -> dict[str, float]:
+def values(statistics: Mapping[str, Any], kind: str, protocol: Protocol) -> dict[str, float]:
     """All numbers of one image; NaN where a statistic is missing."""
     result: dict[str, float] = {}
     for part in protocol.parts:

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
@@ -31,8 +31,15 @@ class Step(Protocol):
     the result depends on is unscorable.
     """
 
-    def __call__(self, values: np.ndarray, source: Source) -> np.ndarray:
+    def __call__(self, values: np.ndarray, source: Source, /) -> np.ndarray:
         """Values (H, W) to values of the same or another size."""
+
+
+class Packed(Protocol):
+    """A statistic of one image, which packs itself."""
+
+    def to_bytes(self) -> bytes:
+        """The packed form, which never begins with a zero byte unless it is that of `Excluded`."""
 
 
 class Statistic(Protocol):
@@ -41,10 +48,10 @@ class Statistic(Protocol):
     needs_scale: whether it means nothing for maps of kind "score".
     """
 
-    needs_scale: bool
+    needs_scale: ClassVar[bool]
 
-    def measure(self, seen: Seen) -> object:
-        """The statistic of the scored pixels; the result has `to_bytes()`, which never begins with a zero byte."""
+    def measure(self, seen: Seen) -> Packed:
+        """The statistic of the scored pixels."""
 
     def read(self, data: bytes) -> object:
         """What `to_bytes` wrote."""
@@ -139,7 +146,7 @@ class Source:
         for step in view.truth:
             forged = self.made(step, forged)
         forged = self._known(forged)
-        left_out = None if self.truth.scorable is None else self._unscorable(view)
+        left_out = self._unscorable(view)
         if left_out is not None and left_out.all():
             return Excluded(NO_PIXEL, True)
         scored = None if left_out is None else ~left_out
@@ -159,8 +166,10 @@ class Source:
         self._truths.append(forged)
         return forged
 
-    def _unscorable(self, view: View) -> np.ndarray:
-        """Bool at the size of the view: True where a pixel that the result depends on cannot be scored."""
+    def _unscorable(self, view: View) -> np.ndarray | None:
+        """Bool at the size of the view: True where the result depends on a pixel that cannot be scored; or None."""
+        if self.truth.scorable is None:
+            return None
         both = self.score.values.shape == self.truth.shape
         left_out = None
         for steps in (view.truth, view.score) if both else (view.truth,):

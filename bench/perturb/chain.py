@@ -5,6 +5,7 @@ Everything here enters the key of every perturbed result: it knows functions and
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -77,7 +78,7 @@ def apply_pair(
             planes = planes or Planes.of(truth)
             # A step before this one may have changed the size alone, which a ground truth does not follow.
             shape = image.shape
-            planes = planes.moved(lambda plane, shape=shape: resized(plane, shape))
+            planes = planes.moved(functools.partial(resized, shape=shape))
             move = link.function(image.shape, link.level, rng)
             planes, shared = planes.moved(move), reference is image
             moved = _moved(image, move)
@@ -124,8 +125,10 @@ class Planes:
     def of(cls, truth: Truth) -> Planes:
         """The planes of a ground truth before the first step."""
         known = np.ones(truth.shape, bool) if truth.scorable is None else truth.scorable
-        numbers = [] if truth.labels is None else np.unique(truth.labels)
-        return cls(truth.values, _full(known), tuple((int(n), _full(truth.labels == n)) for n in numbers if n))
+        if truth.labels is None:
+            return cls(truth.values, _full(known))
+        numbers = (int(n) for n in np.unique(truth.labels) if n)
+        return cls(truth.values, _full(known), tuple((n, _full(truth.labels == n)) for n in numbers))
 
     def moved(self, move: Callable[[np.ndarray], np.ndarray]) -> Planes:
         """All planes moved; a pixel stays known where its whole footprint was (to half a grey level)."""

@@ -13,12 +13,22 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from typing import Any, Protocol
 
 from bench.perturb.step import PerturbationError
 
 ENTRY_POINTS = "bench.perturbations"
 IDENTITY = "identity"
 Level = int | float | str | None
+
+
+class Marked(Protocol):
+    """A function that the decorator `step` has marked with what it was given."""
+
+    perturbation: dict[str, Any]
+
+    def __call__(self, *args: Any) -> Any:
+        """An image, or the move of a geometric one."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +59,7 @@ class Step:
     shown: tuple[Level, ...] = ()
     deterministic: bool = True
     geometric: bool = False
-    growth: Callable[[float], float] = field(default=lambda level: 1.0)
+    growth: Callable[[Any], float] = field(default=lambda level: 1.0)
     needs: str = ""
     extra: str = ""
     aliases: tuple[str, ...] = ()
@@ -102,7 +112,7 @@ class Step:
     @property
     def law(self) -> str:
         """What it does to an image: the docstring's first paragraph."""
-        return " ".join(inspect.getdoc(self.function).partition("\n\n")[0].split())
+        return " ".join(self._doc.partition("\n\n")[0].split())
 
     @property
     def parameter(self) -> str:
@@ -129,8 +139,12 @@ class Step:
         """`module:name` of the function."""
         return f"{self.function.__module__}:{self.function.__name__}"
 
+    @property
+    def _doc(self) -> str:
+        return inspect.getdoc(self.function) or ""
+
     def _said(self, word: str) -> str:
-        lines = inspect.getdoc(self.function).splitlines()
+        lines = self._doc.splitlines()
         start = next((n for n, line in enumerate(lines) if line.startswith(f"{word}: ")), None)
         if start is None:
             return ""
@@ -166,20 +180,20 @@ ALIASES: dict[str, str] = {}
 GRIDS: dict[str, Grid] = {}
 
 
-def register(functions: Iterable[Callable]) -> None:
+def register(functions: Iterable[Marked]) -> None:
     """Take in marked functions. Raises ValueError for a name that is taken or a docstring without its parts."""
     for function in functions:
         found = Step(function=function, **function.perturbation)
         for name in (found.name, *found.aliases):
             if name == IDENTITY or name in STEPS or name in ALIASES or name in GRIDS:
                 raise ValueError(f"two perturbations are called {name!r}")
-        if not inspect.getdoc(function) or not found.source or (found.values != "none" and not found.parameter):
+        if not found.source or (found.values != "none" and not found.parameter):
             raise ValueError(f"the docstring of {found.name!r} must state its law and the lines Level: and Source:")
         STEPS[found.name] = found
         ALIASES.update(dict.fromkeys(found.aliases, found.name))
 
 
-def marked(thing: object) -> list[Callable]:
+def marked(thing: Any) -> list[Marked]:
     """The perturbations of a module, in the order of its lines, or the one that `thing` is."""
     if hasattr(thing, "perturbation"):
         return [thing]

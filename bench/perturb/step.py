@@ -39,7 +39,7 @@ def step(name: str, **facts) -> Callable:
     """
 
     def mark(function: Callable) -> Callable:
-        function.perturbation = {"name": name, **facts}
+        function.perturbation = {"name": name, **facts}  # type: ignore[attr-defined]  # functions take attributes
         return function
 
     return mark

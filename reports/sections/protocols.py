@@ -33,7 +33,7 @@ def _tables(comparison: Comparison) -> list[dict]:
     if identity is None:
         return []
     rows = comparison.summary[comparison.summary["spec"] == identity]
-    found = []
+    found: list[dict] = []
     for test_set in comparison.test_sets[:1]:
         of_set = rows[rows["test_set"] == test_set.name]
         for metric in comparison.metrics:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from reports.comparison import Comparison
 from reports.published import beside, elsewhere, is_folder, known_sets
 
@@ -32,7 +34,7 @@ def published(comparison: Comparison, test_set: str) -> dict:
         number = {**pair, "note": note, "reasons": [reason for reason in pair["why_not"] if reason not in everywhere]}
         key = (pair["line"].index, pair["spec"], pair["metric"], pair["protocol"])
         measured.setdefault(key, {**pair, "numbers": []})["numbers"].append(number)
-    sources: dict[tuple[str, str], list[dict]] = {}
+    sources: dict[tuple[str, str], list[Mapping]] = {}
     for record in elsewhere(comparison, test_set):
         sources.setdefault((record["source"], record["train_set"]), []).append(record)
     shown = {pair["line"].index for pair in pairs}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from reports.comparison import Comparison
 from reports.words import duration
@@ -51,14 +52,14 @@ def facts(about: Mapping) -> list[tuple[str, str]]:
     ]
 
 
-def _at(about: Mapping, path: tuple[str, ...]) -> object:
-    value: object = about
+def _at(about: Mapping, path: tuple[str, ...]) -> Any:
+    value: Any = about
     for key in path:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
 
 
-def _text(path: tuple[str, ...], value: object) -> str:
+def _text(path: tuple[str, ...], value: Any) -> str:
     if path == ("seconds", "overhead"):
         return f"{100 * value:.1f} % of the localizers' time"
     if path == ("seconds", "localizers"):

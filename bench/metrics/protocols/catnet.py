@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -77,9 +78,9 @@ class Pooled(Accumulator):
     def __init__(self):
         self.counts: Counted | None = None
 
-    def add(self, observation: Observation, statistics: Mapping[str, object], counted: bool) -> None:
+    def add(self, observation: Observation, statistics: Mapping[str, Any], counted: bool) -> None:
         if counted and statistics["counts"] is not None:
-            counts = statistics["counts"]
+            counts: Counted = statistics["counts"]
             self.counts = counts if self.counts is None else self.counts + counts
 
     def metrics(self) -> dict[str, float]:

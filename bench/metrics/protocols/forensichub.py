@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -42,14 +43,15 @@ def average_precision(scores: np.ndarray, tampered: np.ndarray) -> tuple[float, 
     for order in orders:
         hits = tampered[order]
         values.append(float((hits.cumsum() / (position + 1))[hits].sum() / hits.sum()))
-    return tuple(values)
+    first, lowest, highest = values
+    return first, lowest, highest
 
 
 class Detection(ImageScores):
     """AP, MCC, TNR and TPR at > .5: of the scores, and of the largest probability of each map."""
 
-    def largest_of(self, observation: Observation, statistics: Mapping[str, object]) -> float:
-        largest = statistics["peak"]
+    def largest_of(self, observation: Observation, statistics: Mapping[str, Any]) -> float:
+        largest: Largest | None = statistics["peak"]
         return super().largest_of(observation, statistics) if largest is None else of_logit(largest, observation.kind)
 
     def ap(self, scores: np.ndarray) -> tuple[float, float, float]:
@@ -57,7 +59,7 @@ class Detection(ImageScores):
         return average_precision(scores, self.tampered)
 
     def metrics(self) -> dict[str, float]:
-        result = {}
+        result: dict[str, float] = {}
         for scores, suffix in ((self.scores, ""), (self.largest, "_of_max")):
             tp, fp, fn, tn = self.confusion(largest=bool(suffix))
             spread = math.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))

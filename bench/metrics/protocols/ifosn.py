@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from bench.metrics.formulas import f1, iou, named
 from bench.metrics.metric import Metric, Part
@@ -55,8 +56,8 @@ class Defined(Accumulator):
     def __init__(self):
         self._images = 0
 
-    def add(self, observation: Observation, statistics: Mapping[str, object], counted: bool) -> None:
-        levels = statistics["core"] if counted else None
+    def add(self, observation: Observation, statistics: Mapping[str, Any], counted: bool) -> None:
+        levels: Histogram | None = statistics["core"] if counted else None
         self._images += levels is not None and not math.isnan(levels.auc())
 
     def metrics(self) -> dict[str, float]:

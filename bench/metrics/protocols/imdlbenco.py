@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from bench.metrics.formulas import f1, inverted, iou, named, ratio
 from bench.metrics.images import ImageScores, auc
@@ -12,7 +13,7 @@ from bench.metrics.metric import Metric, Part
 from bench.metrics.observation import Observation
 from bench.metrics.protocol import Protocol, Quirk
 from bench.metrics.statistics.counts import ComplementOver, Counted, Counts, Over
-from bench.metrics.statistics.peak import Peak
+from bench.metrics.statistics.peak import Largest, Peak
 from bench.metrics.statistics.rank import Rank, Ranks
 from bench.metrics.steps.score import Probability
 from bench.metrics.steps.size import Cropped, Linear, Nearest, Padded
@@ -107,8 +108,8 @@ def _doubles(values: Mapping[str, float], *names: str) -> dict[str, float]:
 class ImageLevel(ImageScores):
     """ImageF1, ImageAUC, ImageAccuracy at > .5: of the scores, and of the largest probability of each map."""
 
-    def largest_of(self, observation: Observation, statistics: Mapping[str, object]) -> float:
-        peak = statistics["peak"]
+    def largest_of(self, observation: Observation, statistics: Mapping[str, Any]) -> float:
+        peak: Largest | None = statistics["peak"]
         return super().largest_of(observation, statistics) if peak is None else peak.value
 
     def metrics(self) -> dict[str, float]:
@@ -139,7 +140,7 @@ def protocol(side: int | None = None, padded: bool = False) -> Protocol:
     ranks = {"rank": Kept(view, Rank()), "reverse": Kept(view, Rank(complement=True))}
     kept = {"counts": Kept(view, CUTS), **ranks, "peak": PEAK}
     part = Part(FOUND + RIGHT, ("counts",), counted)
-    if padded:
+    if side and padded:
         whole = View(
             (Above(127), Padded((side, side), 0)), (Probability(), Padded((side, side), 0.6)), equal_sizes=True
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from bench.metrics.formulas import f1, named, ratio
 from bench.metrics.images import ImageScores, auc
@@ -57,7 +58,7 @@ class ImageLevel(ImageScores):
         super().__init__()
         self._sum, self._counted = 0.0, 0
 
-    def add(self, observation: Observation, statistics: Mapping[str, object], counted: bool) -> None:
+    def add(self, observation: Observation, statistics: Mapping[str, Any], counted: bool) -> None:
         super().add(observation, statistics, counted)
         if counted and statistics["levels"] is not None:
             self._sum += self.pixel_f1(statistics["levels"])
@@ -67,8 +68,8 @@ class ImageLevel(ImageScores):
         """The pixel F1 of one image; set by `protocol`."""
         raise NotImplementedError
 
-    def largest_of(self, observation: Observation, statistics: Mapping[str, object]) -> float:
-        levels = statistics["image"]
+    def largest_of(self, observation: Observation, statistics: Mapping[str, Any]) -> float:
+        levels: Histogram | None = statistics["image"]
         return math.nan if levels is None else levels.highest() / 255
 
     def metrics(self) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,7 @@ class ImageLevel(Accumulator):
     def __init__(self):
         self._scores: list[tuple[bool, float | None, float]] = []
 
-    def add(self, observation: Observation, statistics: Mapping[str, object], counted: bool) -> None:
+    def add(self, observation: Observation, statistics: Mapping[str, Any], counted: bool) -> None:
         self._scores.append((observation.tampered, observation.image_score, observation.max_score))
 
     def metrics(self) -> dict[str, float]:
@@ -89,14 +90,14 @@ class Pooled(Accumulator):
         self._curves: list[Curve] = []
         self._counts = np.zeros(4)  # tp, fp, fn, tn
 
-    def add(self, observation: Observation, statistics: Mapping[str, object], counted: bool) -> None:
+    def add(self, observation: Observation, statistics: Mapping[str, Any], counted: bool) -> None:
         if not counted:
             return
         self._kinds.add(observation.kind)
         if len(self._kinds) > 1 or observation.kind not in THRESHOLDS:
             self._curves.clear()
             return
-        curve = statistics["curve"]
+        curve: Curve = statistics["curve"]
         self._counts += _confusion(curve, observation.kind)
         self._curves.append(curve)
         if len(self._curves) == self.BATCH:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -135,7 +136,7 @@ class Maximum(Accumulator):
         self._sums: dict[str, np.ndarray] = {}
         self._defined: dict[str, int] = {}
 
-    def add(self, observation: Observation, statistics: Mapping[str, object], counted: bool) -> None:
+    def add(self, observation: Observation, statistics: Mapping[str, Any], counted: bool) -> None:
         if not counted or statistics["levels"] is None:
             return
         table = tables(statistics["levels"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def binned_auc(steps: Histogram, anchored: bool = False) -> float:
     return float(np.dot(np.diff(fpr), (tpr[1:] + tpr[:-1]) / 2)) if pristine and forged else 0.0
 
 
-def torchmetrics_mcc(tp: int, fp: int, fn: int, tn: int) -> float:
+def torchmetrics_mcc(tp: float, fp: float, fn: float, tn: float) -> float:
     """torchmetrics' MCC, in its float32, with its rule for a constant prediction or ground truth."""
     if tp + tn and not fp + fn:
         return 1.0
@@ -158,9 +159,9 @@ class Pooled(Accumulator):
     ANCHORED = False
 
     def __init__(self):
-        self._sums: dict[str, object] = {}
+        self._sums: dict[str, Any] = {}  # name of a statistic -> its sum over the images
 
-    def add(self, observation: Observation, statistics: Mapping[str, object], counted: bool) -> None:
+    def add(self, observation: Observation, statistics: Mapping[str, Any], counted: bool) -> None:
         for name in ("counts", "steps", "ones", "sums") if counted else ():
             found = statistics[name]
             if found is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -70,9 +71,9 @@ class Skipped(Accumulator):
     def __init__(self):
         self._f1 = self._best = 0
 
-    def add(self, observation: Observation, statistics: Mapping[str, object], counted: bool) -> None:
+    def add(self, observation: Observation, statistics: Mapping[str, Any], counted: bool) -> None:
         if counted:
-            counts = statistics["counts"]
+            counts: Counted | None = statistics["counts"]
             self._f1 += counts is None or math.isnan(script(counts, observation.kind)["f1"])
             self._best += statistics["rank"] is None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from bench.metrics.formulas import named
 from bench.metrics.metric import DOWN, Metric, Part
@@ -82,8 +83,8 @@ class Whole(Accumulator):
         self._counts: Counted | None = None
         self._right, self._all = [0, 0], [0, 0]
 
-    def add(self, observation: Observation, statistics: Mapping[str, object], counted: bool) -> None:
-        counts = statistics["counts"] if counted else None
+    def add(self, observation: Observation, statistics: Mapping[str, Any], counted: bool) -> None:
+        counts: Counted | None = statistics["counts"] if counted else None
         if counts is None:
             return
         self._counts = counts if self._counts is None else self._counts + counts

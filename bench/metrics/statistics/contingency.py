@@ -36,8 +36,8 @@ class Contingency:
 
     def measure(self, seen: Seen) -> Table | Excluded:
         """The table of the scored pixels."""
-        sources, labels = seen.source.score.extras.get("sources"), seen.source.truth.labels
-        if sources is None or np.ndim(sources) != 3:
+        sources, labels = np.asarray(seen.source.score.extras.get("sources")), seen.source.truth.labels
+        if sources.ndim != 3:
             return Excluded(NO_SOURCES, True)
         if labels is None:
             return Excluded(NO_LABELS, True)

@@ -110,7 +110,8 @@ class Curve:
         Exact where `threshold` is one of the thresholds; inside a bin the counts are interpolated.
         """
         at = np.array([threshold], np.float32) + np.float32(0)
-        return tuple(float(_interpolated(self.thresholds, count, at)[0]) for count in (self.positives, self.negatives))
+        tp, fp = (float(_interpolated(self.thresholds, count, at)[0]) for count in (self.positives, self.negatives))
+        return tp, fp
 
     def best(self) -> tuple[float, float, float]:
         """(threshold, F1, IoU) of the best threshold, as `Ranking.best`; NaN without forged pixels."""
@@ -172,11 +173,11 @@ class Curves:
 
 def smallest_above(factor: float, bound: float) -> float:
     """The smallest float32 score with `factor * score > bound`, the product rounded to float32, as scripts do."""
-    factor, bound = np.float32(factor), np.float32(bound)
-    score = bound / factor
-    while score * factor > bound:
+    factor32, bound32 = np.float32(factor), np.float32(bound)
+    score = bound32 / factor32
+    while score * factor32 > bound32:
         score = np.nextafter(score, np.float32(-np.inf))
-    while not score * factor > bound:
+    while not score * factor32 > bound32:
         score = np.nextafter(score, np.float32(np.inf))
     return float(score)
 

@@ -13,10 +13,10 @@ VERSION = 1
 
 def pack(arrays: Mapping[str, np.ndarray | float]) -> bytes:
     """A version byte, then names, types and shapes as JSON and the little-endian contents, compressed."""
-    arrays = {name: np.asarray(value) for name, value in arrays.items()}
-    arrays = {name: a.astype(a.dtype.newbyteorder("<")) for name, a in arrays.items()}
-    head = json.dumps([[name, a.dtype.str, a.shape] for name, a in arrays.items()], separators=(",", ":")).encode()
-    body = b"".join(a.tobytes() for a in arrays.values())
+    made = {name: np.asarray(value) for name, value in arrays.items()}
+    made = {name: a.astype(a.dtype.newbyteorder("<")) for name, a in made.items()}
+    head = json.dumps([[name, a.dtype.str, a.shape] for name, a in made.items()], separators=(",", ":")).encode()
+    body = b"".join(a.tobytes() for a in made.values())
     return bytes([VERSION]) + zlib.compress(head + b"\n" + body, 6)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
@@ -12,6 +12,8 @@ from PIL import Image
 
 if TYPE_CHECKING:
     from bench.metrics.view import Source
+
+Target = Literal["truth", "score", "truth padded to 8"] | tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Linear:
     to: "truth", "score" (the size of the other one), "truth padded to 8" or (height, width).
     """
 
-    to: str | tuple[int, int]
+    to: Target
 
     def __call__(self, values: np.ndarray, source: Source) -> np.ndarray:
         """The same type (H, W); 8-bit values are rounded, as OpenCV does."""
@@ -36,7 +38,7 @@ class Linear:
 class Nearest:
     """The nearest pixel (cv2.INTER_NEAREST); nothing where the size is right. to: as in `Linear`."""
 
-    to: str | tuple[int, int]
+    to: Target
 
     def __call__(self, values: np.ndarray, source: Source) -> np.ndarray:
         """The same type (H, W)."""
@@ -113,7 +115,7 @@ class PaddedTo8:
         return self(unscorable, source)
 
 
-def _size(to: str | tuple[int, int], source: Source) -> tuple[int, int]:
+def _size(to: Target, source: Source) -> tuple[int, int]:
     if to == "truth":
         return source.truth.shape
     if to == "truth padded to 8":
@@ -121,8 +123,9 @@ def _size(to: str | tuple[int, int], source: Source) -> tuple[int, int]:
     return source.score.values.shape if to == "score" else to
 
 
-def _multiples_of_8(shape: tuple[int, int]) -> tuple[int, int]:
-    return tuple(-(-side // 8) * 8 for side in shape)
+def _multiples_of_8(shape: tuple[int, ...]) -> tuple[int, int]:
+    height, width = (-(-side // 8) * 8 for side in shape)
+    return height, width
 
 
 def _resized(values: np.ndarray, size: tuple[int, int], how: int) -> np.ndarray:

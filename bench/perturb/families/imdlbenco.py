@@ -51,4 +51,6 @@ def truncated(rgb: np.ndarray, draw: np.ndarray) -> np.ndarray:
 def swapped_jpeg(rgb: np.ndarray, quality: int) -> Recompressed:
     """The pixels after a JPEG whose encoder takes RGB for BGR; its file shows other colours, so it is not carried."""
     data = cv2.imencode(".jpg", rgb, (cv2.IMWRITE_JPEG_QUALITY, quality))[1]
-    return Recompressed(cv2.imdecode(data, cv2.IMREAD_COLOR), stored=data.size)
+    swapped = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert swapped is not None, "a JPEG that was just made"
+    return Recompressed(swapped, stored=data.size)

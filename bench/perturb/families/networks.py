@@ -11,7 +11,7 @@ import io
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from bench.perturb import encode
 from bench.perturb.step import step
@@ -79,8 +79,8 @@ def x(image: ForensicImage, level: None, rng: np.random.Generator) -> ForensicIm
     Source: an engineer's posts (twittercommunity 118901, 2018 to 2020), compress-or-die 2022; 4:2:0 is not stated
     Evidence: T
     """
-    fits = max(image.shape) <= 4096 and image.jpeg is not None and len(image.jpeg) <= X_MEGABYTES * 1e6
-    if fits and estimated_quality(image.jpeg) <= 85:
+    jpeg = image.jpeg if max(image.shape) <= 4096 else None
+    if jpeg is not None and len(jpeg) <= X_MEGABYTES * 1e6 and estimated_quality(jpeg) <= 85:
         return image
     return encode.jpeg(_within(image.rgb, 4096), 85)
 
@@ -118,6 +118,7 @@ def weibo(image: ForensicImage, level: None, rng: np.random.Generator) -> Forens
 def estimated_quality(jpeg: bytes) -> int:
     """The libjpeg quality whose luminance table comes nearest to that of the file (mean absolute difference)."""
     with Image.open(io.BytesIO(jpeg)) as file:
+        assert isinstance(file, JpegImagePlugin.JpegImageFile)
         table = np.array(file.quantization[0])
     qualities = np.arange(1, 101)
     scales = np.where(qualities < 50, 5000 // qualities, 200 - 2 * qualities)

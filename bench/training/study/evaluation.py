@@ -21,7 +21,7 @@ from bench.training.mpc.streams import STUDY_SEED
 from bench.training.study.design import StudyError
 from bench.training.study.trainings import Training, photo_digest, split_photos
 from bench.usage import UsageError
-from models.device import compute_device
+from models.device import Device, compute_device
 
 VALIDATION = "validation"
 OLD_NAME = "held-back"  # of VALIDATION; still understood
@@ -127,7 +127,8 @@ def evaluate(
         The content of run.json, and the failures, one line each.
     """
     wanted = [Requested(t.name, "mpc", str(t.weights.resolve())) for t in trainings]
-    target = compute_device(device)
+    found = compute_device(device)
+    target = Device(found.type, found.index)
     planned, refused = plan_models(wanted, target)
     if refused:
         name, why = next(iter(refused.items()))
