@@ -19,18 +19,18 @@ from torch import Tensor, nn
 from models.convolution import convolve
 
 WINDOW = 7
-BLOCKS_PER_MODULE = 2
 STEM_CHANNELS = 64
 PROJECTED_CHANNELS = 256
 
 
 @dataclass(frozen=True)
 class Variant:
-    """Channels and attention heads of the four branches, and modules of stages 2, 3 and 4."""
+    """Channels and attention heads of the four branches, modules of stages 2, 3 and 4, and blocks of a module."""
 
     channels: tuple[int, int, int, int]
     heads: tuple[int, int, int, int]
     modules: tuple[int, int, int]
+    blocks: int = 2
 
 
 VARIANTS = {
@@ -278,7 +278,7 @@ class HRFormer(nn.Module):
                 raise ValueError(f"unknown HRFormer variant {variant!r}; known: {', '.join(VARIANTS)}")
             variant = VARIANTS[variant]
         channels, heads, modules = variant.channels, variant.heads, variant.modules
-        depth = BLOCKS_PER_MODULE * sum(modules)
+        depth = variant.blocks * sum(modules)
         drops = [drop_path * block / (depth - 1) for block in range(depth)]
         self.conv1 = nn.Conv2d(3, STEM_CHANNELS, 3, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(STEM_CHANNELS)
@@ -292,13 +292,13 @@ class HRFormer(nn.Module):
         self.transition1 = nn.ModuleList(
             [_transition(wide, channels[0]), nn.Sequential(_transition(wide, channels[1], stride=2))]
         )
-        self.stage2 = _stage(channels[:2], heads[:2], modules[0], drops)
+        self.stage2 = _stage(channels[:2], heads[:2], modules[0], variant.blocks, drops)
         self.transition2 = nn.ModuleList([None, None, nn.Sequential(_transition(channels[1], channels[2], stride=2))])
-        self.stage3 = _stage(channels[:3], heads[:3], modules[1], drops)
+        self.stage3 = _stage(channels[:3], heads[:3], modules[1], variant.blocks, drops)
         self.transition3 = nn.ModuleList(
             [None, None, None, nn.Sequential(_transition(channels[2], channels[3], stride=2))]
         )
-        self.stage4 = _stage(channels, heads, modules[2], drops)
+        self.stage4 = _stage(channels, heads, modules[2], variant.blocks, drops)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """x: (B, 3, H, W) in 0..1. Returns four maps (B, 256, ., .) at strides 4, 8, 16, 32 (rounded up)."""
@@ -317,7 +317,9 @@ def _transition(channels: int, out: int, stride: int = 1) -> ConvolutionChain:
     return ConvolutionChain(conv, nn.BatchNorm2d(out), rectified=True)
 
 
-def _stage(channels: tuple[int, ...], heads: tuple[int, ...], modules: int, drops: list[float]) -> nn.Sequential:
-    """`modules` modules; takes the stochastic depth of their blocks from the front of `drops`."""
-    depths = [[drops.pop(0) for _ in range(BLOCKS_PER_MODULE)] for _ in range(modules)]
+def _stage(
+    channels: tuple[int, ...], heads: tuple[int, ...], modules: int, blocks: int, drops: list[float]
+) -> nn.Sequential:
+    """`modules` modules of `blocks` blocks; takes the stochastic depth of these from the front of `drops`."""
+    depths = [[drops.pop(0) for _ in range(blocks)] for _ in range(modules)]
     return nn.Sequential(*(HighResolutionModule(channels, heads, depth) for depth in depths))

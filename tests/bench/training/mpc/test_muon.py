@@ -53,7 +53,7 @@ def test_which_parameters_of_the_network_are_matrices():
     net = MPC("tiny", "catnet")
     names = {id(value): name for name, value in net.named_parameters()}
     matrices = {names[id(value)] for value in Muon(net.named_parameters(), LR, DECAY).param_groups[0]["params"]}
-    assert "encoder.stage4.1.branches.3.1.attn.attn.q_proj.weight" in matrices
+    assert "encoder.stage4.0.branches.3.0.attn.attn.q_proj.weight" in matrices
     assert not any("relative_position" in name or "bias" in name for name in matrices)
     depthwise = {f"{n}.weight" for n, m in net.named_modules() if isinstance(m, nn.Conv2d) and m.groups > 1}
     assert depthwise and not depthwise & matrices

@@ -7,7 +7,7 @@ import torch
 
 from bench.training.mpc.start import begin_with_shortcuts, blind_to_content, read_start
 from models import WeightsError
-from models.mpc.backbone import HRFormer, TransformerBlock
+from models.mpc.backbone import VARIANTS, HRFormer, TransformerBlock
 from models.mpc.network import MPC
 
 # Of the classification network in HRNet/HRFormer (cls/models/hrt.py): number of tensors of each part.
@@ -152,5 +152,7 @@ def test_at_the_start_every_block_passes_its_input_on():
     encoder.layer1[1].register_forward_hook(watch)
     with torch.no_grad():
         encoder(torch.rand(1, 3, 64, 64))
-    assert len(seen) == 2 * (1 * 2 + 3 * 3 + 2 * 4) + 1
+    variant = VARIANTS["tiny"]
+    modules = sum(branches * modules for branches, modules in zip((2, 3, 4), variant.modules, strict=True))
+    assert len(seen) == variant.blocks * modules + 1
     assert max(seen) < 1e-6
