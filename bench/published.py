@@ -152,11 +152,11 @@ class PublishedNumber:
 def published(model: str) -> tuple[PublishedNumber, ...]:
     """What is published of a registered localizer, in the order of the sources; empty where nothing is known."""
     name = SAME_METHOD.get(model, model)
-    return tuple(number for number in everything() if number.model == name)
+    return tuple(number for number in load_published() if number.model == name)
 
 
 @functools.cache
-def everything() -> tuple[PublishedNumber, ...]:
+def load_published() -> tuple[PublishedNumber, ...]:
     """All numbers, those of methods that no registered localizer implements among them, source by source."""
     with TABLE.open(newline="", encoding="utf-8") as file:
         return tuple(PublishedNumber(value=float(row.pop("value")), **row) for row in csv.DictReader(file))
@@ -247,12 +247,12 @@ def of_test_set(name: str) -> list[PublishedNumber]:
     cards |= {card for card in card_names() if _plain(card) == plain}
     cards -= {None}
     named = {set_name for set_name in printed if plain and _plain(set_name) == plain}
-    return [n for n in everything() if n.tie.card in cards or (not n.tie.card and n.test_set in named)]
+    return [n for n in load_published() if n.tie.card in cards or (not n.tie.card and n.test_set in named)]
 
 
 def known_test_sets() -> list[str]:
     """The names of the test sets that numbers are published on, as their sources call them; means over sets apart."""
-    names = {number.test_set for number in everything() if number.test_set}
+    names = {number.test_set for number in load_published() if number.test_set}
     return sorted(name for name in names if not name.startswith(("AVG", "AVERAGE", "MEAN")))
 
 

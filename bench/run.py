@@ -74,7 +74,7 @@ def carry_out(
             log.warning(remark)
         pictures = gallery.chosen(grid.pictures, store.asked())
         grid = dataclasses.replace(grid, pictures=pictures)
-        missing = store.everything() if fresh else store.missing(accept)
+        missing = store.whole_request() if fresh else store.missing(accept)
         if explain:
             log.warning(store.explain(missing))
         grid, workers = _placed(grid, workers, len(missing))

@@ -367,7 +367,7 @@ class Store:
         rows = np.stack(numbers, 1)[asked & (~held.stored | held.with_status("failed") | ~fits | incomplete)]
         return rows[np.lexsort((rows[:, 0], rows[:, 2], rows[:, 1], plan.group_of[rows[:, 0]]))]
 
-    def everything(self) -> np.ndarray:
+    def whole_request(self) -> np.ndarray:
         """All cells of the request, as `missing` gives them: what `--fresh` measures."""
         plan = self._plan
         grid = np.indices((len(plan.models), len(plan.images), len(plan.levels)), np.int32).reshape(3, -1).T

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from models import ModelCard, WeightsError, WeightsMissing, weights_folder
 from models.card import CONVERTED
-from models.inert import CONTAINER_SEPARATOR, Kept, read_tensors, screen
+from models.inert import CONTAINER_SEPARATOR, ExtractedTensors, read_tensors, screen
 from models.lookalikes import refuse_lookalikes
 
 CONTAINER_KEYS = ("state_dict", "model_state_dict", "model", "network", "net")
@@ -120,7 +120,7 @@ def save_checkpoint(path: str | os.PathLike, network: nn.Module, config: Mapping
     partial.replace(path)
 
 
-def convert(source: str | os.PathLike, target: str | os.PathLike, key: str | None = None) -> Kept:
+def convert(source: str | os.PathLike, target: str | os.PathLike, key: str | None = None) -> ExtractedTensors:
     """Write the tensors of a file of torch.save, as `read_tensors` finds them, without executing any of it.
 
     target: a .safetensors file, written whole or not at all. Several state dicts are stored in it under their keys,

@@ -44,7 +44,7 @@ _DTYPES = {
 
 
 @dataclass(frozen=True)
-class Kept:
+class ExtractedTensors:
     """What a conversion leaves.
 
     tensors: by name; of several containers the names begin with the container's key and CONTAINER_SEPARATOR.
@@ -58,7 +58,7 @@ class Kept:
     names: dict[str, int]
 
 
-def read_tensors(path: str | os.PathLike, key: str | None = None) -> Kept:
+def read_tensors(path: str | os.PathLike, key: str | None = None) -> ExtractedTensors:
     """The state dicts in a file that torch.save wrote, in the present (zip) or the former format.
 
     A state dict is a mapping with text keys that holds more tensors than other things; what else it holds is
@@ -86,7 +86,7 @@ def read_tensors(path: str | os.PathLike, key: str | None = None) -> Kept:
             _bound(items.values(), path.stat().st_size)
             tensors = _cut(items, read)
             counts = {container: sum(map(_is_tensor, entries.values())) for container, entries in chosen.items()}
-            return Kept(tensors, counts, dict(_dropped(content, set(chosen))), dict(names))
+            return ExtractedTensors(tensors, counts, dict(_dropped(content, set(chosen))), dict(names))
     except WeightsError:
         raise
     except OSError as error:

@@ -79,9 +79,9 @@ def _metrics() -> list[dict]:
 def _published(model: str | None, data: str | None) -> list[dict]:
     import models
     from bench.data.cards import load_all
-    from bench.published import everything, known_test_sets, of_test_set, published, records
+    from bench.published import load_published, known_test_sets, of_test_set, published, records
 
-    numbers = list(everything())
+    numbers = list(load_published())
     if model:
         of_model = set(published(models.find(model).card.name))
         numbers = [number for number in numbers if number in of_model]

@@ -40,7 +40,7 @@ LICENCE = "academic, non-commercial use only"
 CHECKPOINT_KEYS = ("state_dict", "extractor_state_dict")
 
 
-class Found(NamedTuple):
+class NetworkOutput(NamedTuple):
     """What the network says of a batch.
 
     Logits (B, 2, H, W) of authentic and forged, logits (B, 1, H, W) of the confidence in them, logit (B, 1) of the
@@ -126,11 +126,11 @@ class MMFusion(nn.Module):
             if isinstance(module, nn.LayerNorm | nn.BatchNorm2d):
                 module.eps = NORM_EPS
 
-    def forward(self, rgb: Tensor, views: list[Tensor]) -> Found:
+    def forward(self, rgb: Tensor, views: list[Tensor]) -> NetworkOutput:
         """rgb: (B, 3, H, W) of 8-bit values divided by 256. views: what `ModalitiesExtractor` makes of it."""
         features = self.backbone(normalized(rgb), views)
         logits, confidence = (enlarge(h(features), rgb.shape[2:]) for h in (self.decode_head, self.conf_head))
-        return Found(logits, confidence, self.detection(pooled(logits, confidence)))
+        return NetworkOutput(logits, confidence, self.detection(pooled(logits, confidence)))
 
 
 def limited_size(height: int, width: int) -> tuple[int, int]:
@@ -154,7 +154,7 @@ class MMFusionWithViews(nn.Module):
     def tiny(cls) -> MMFusionWithViews:
         return cls(TINY, embedding=8, noise_width=4)
 
-    def forward(self, rgb: Tensor) -> Found:
+    def forward(self, rgb: Tensor) -> NetworkOutput:
         """rgb: (B, 3, H, W) of 8-bit values divided by 256."""
         return self.fusion(rgb, self.extractor(rgb))
 
@@ -208,7 +208,7 @@ class MMFusionLocalizer(NetworkLocalizer):
         rgb = image.rgb if size == image.shape else cv2.resize(image.rgb, size[::-1], interpolation=cv2.INTER_LINEAR)
         return to_tensor(at_least(rgb, SMALLEST), 256)
 
-    def postprocess(self, output: Found, image: ForensicImage) -> ScoreMap:
+    def postprocess(self, output: NetworkOutput, image: ForensicImage) -> ScoreMap:
         small = limited_size(*image.shape)
         maps = output.logits.softmax(1)[0, 1], output.confidence.sigmoid()[0, 0]
         forged, confidence = (to_array(m[: small[0], : small[1]]) for m in maps)

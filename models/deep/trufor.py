@@ -21,7 +21,7 @@ PAGE = "https://www.grip.unina.it/download/prog/TruFor/TruFor_weights.zip"
 LICENCE = "GRIP-UNINA, non-profit research only"
 
 
-class Found(NamedTuple):
+class NetworkOutput(NamedTuple):
     """What the network says of a batch.
 
     Logits (B, 2, H, W) of authentic and forged, logits (B, 1, H, W) of the confidence in them, logit (B, 1) of the
@@ -67,14 +67,14 @@ class TruFor(nn.Module):
     def tiny(cls) -> TruFor:
         return cls(TINY, embedding=8, noise_width=4)
 
-    def forward(self, rgb: Tensor) -> Found:
+    def forward(self, rgb: Tensor) -> NetworkOutput:
         """rgb: (B, 3, H, W), the 8-bit values divided by 256."""
         noiseprint = dncnn.in_patches(self.dncnn, rgb)
         features = self.backbone(normalized(rgb), noiseprint.expand(-1, 3, -1, -1))
         logits, confidence = (
             enlarge(head(features), rgb.shape[2:]) for head in (self.decode_head, self.decode_head_conf)
         )
-        return Found(logits, confidence, self.detection(pooled(logits, confidence)), noiseprint)
+        return NetworkOutput(logits, confidence, self.detection(pooled(logits, confidence)), noiseprint)
 
 
 @register(
@@ -107,7 +107,7 @@ class TruForLocalizer(NetworkLocalizer):
     def preprocess(self, image: ForensicImage) -> Tensor:
         return to_tensor(at_least(image.rgb, SMALLEST), 256)
 
-    def postprocess(self, output: Found, image: ForensicImage) -> ScoreMap:
+    def postprocess(self, output: NetworkOutput, image: ForensicImage) -> ScoreMap:
         height, width = image.shape
         maps = (output.logits.softmax(1)[0, 1], output.confidence.sigmoid()[0, 0], output.noiseprint[0, 0])
         forged, confidence, noiseprint = (to_array(m[:height, :width]) for m in maps)

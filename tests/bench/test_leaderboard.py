@@ -9,7 +9,7 @@ from bench.statistics import bootstrap_mean, holm, paired_bootstrap
 
 SPECS = {"identity": ("identity", ""), "jpeg:90": ("jpeg", "90"), "jpeg:50": ("jpeg", "50"), "blur:3": ("blur", "3")}
 LEVELS = list(SPECS)[1:]
-MODELS = ("a", "b", "c", "control", "taught")
+MODELS = ("a", "b", "c", "control", "trained")
 
 
 def table(seed=0, images=24, lacking=()):
@@ -29,7 +29,7 @@ def table(seed=0, images=24, lacking=()):
     return pd.DataFrame(rows, columns=[*columns, "protocol", "metric", "value"])
 
 
-FIELD = leaderboard.Field(MODELS, frozenset({"control"}), frozenset({("taught", "field")}))
+FIELD = leaderboard.Field(MODELS, frozenset({"control"}), frozenset({("trained", "field")}))
 METRICS = [{"name": "auc", "direction": "up", "chance": 0.5}]
 
 
@@ -77,8 +77,8 @@ def test_ranks_count_who_is_shown_to_be_better(results, board):
         if p < 0.05:
             ranks[x if test.mean > 0 else y] += 1
     assert board.loc[ranked, "rank"].to_dict() == ranks
-    assert board["placed"].to_dict() == {**dict.fromkeys(ranked, "ranked"), "control": "control", "taught": "trained"}
-    assert board.loc[["control", "taught"], "rank"].isna().all()
+    assert board["placed"].to_dict() == {**dict.fromkeys(ranked, "ranked"), "control": "control", "trained": "trained"}
+    assert board.loc[["control", "trained"], "rank"].isna().all()
     assert set(board.loc["a", "ties"]) == {
         y for (x, y), p in zip(pairs, adjusted, strict=True) if x == "a" and p >= 0.05
     }
@@ -111,7 +111,7 @@ def test_all_sets_together_count_each_set_once(results):
     board = board[board["family"] == "*"].set_index(["model", "test_set"])
     mean = (board.loc[("a", "field"), "clean"] + board.loc[("a", "other"), "clean"]) / 2
     assert board.loc[("a", "*"), "clean"] == pytest.approx(mean)
-    assert board.loc[("taught", "*"), "placed"] == "trained"
+    assert board.loc[("trained", "*"), "placed"] == "trained"
 
 
 def test_contrasts_are_paired_bootstraps(results):

@@ -7,7 +7,7 @@ import pytest
 from bench.cli import main
 from bench.data.cards import load_all
 from bench.perturb import parse
-from bench.published import everything, of_test_set, published, records
+from bench.published import load_published, of_test_set, published, records
 
 
 def found(numbers, **where):
@@ -51,7 +51,7 @@ def test_other_numbers_say_why_they_are_not(model, value, source, words):
 
 
 def test_the_small_network_of_the_paper_is_not_the_shipped_one():
-    numbers = found(everything(), model="mpc")
+    numbers = found(load_published(), model="mpc")
     assert {n.value for n in numbers if n.test_set == "Columbia"} == {0.42, 0.317}
     assert all("other weights" in number.obstacles[0] for number in numbers)
 
@@ -63,23 +63,23 @@ def test_best_thresholds_stand_beside_best_thresholds():
 
 
 def test_perturbations_are_named_as_here_or_left_out():
-    assert found(everything(), model="mpc-catnet", spec_here="jpeg:70")[0].value == 0.975
-    specs = {(n.perturbation, n.level): n.spec_here for n in everything()}
+    assert found(load_published(), model="mpc-catnet", spec_here="jpeg:70")[0].value == 0.975
+    specs = {(n.perturbation, n.level): n.spec_here for n in load_published()}
     assert specs["GaussianBlur", "k=5"] == "blur:5"
     assert specs["GaussianNoise", "sigma=3"] == "noise:3"
     assert specs["Resize", "0.78x"] == "resize:0.78"
     for family, level in (("OSN", "WeChat"), ("JPEG", "AVG"), ("GammaCorrect", "p=0.85"), ("combined", "Mixed")):
         assert specs[family, level] == ""
-    assert all(number.obstacles for number in everything() if number.perturbation)
-    assert all(len(parse(number.spec_here)) <= 2 for number in everything() if number.spec_here)
+    assert all(number.obstacles for number in load_published() if number.perturbation)
+    assert all(len(parse(number.spec_here)) <= 2 for number in load_published() if number.spec_here)
 
 
 def test_a_label_is_read_in_the_units_of_its_source():
     """Mesorch heads a variance "std"; MPC's intensity is read as the variance that fits its curves."""
-    mesorch = {(n.perturbation, n.level): n.spec_here for n in everything() if n.source.startswith("Mesorch")}
+    mesorch = {(n.perturbation, n.level): n.spec_here for n in load_published() if n.source.startswith("Mesorch")}
     assert mesorch["GaussianNoise", "std=23"] == "imdlbenco_noise:23"
     assert mesorch["JPEG", "q=50"] == "imdlbenco_jpeg:50"
-    figure = {(n.perturbation, n.level): n.spec_here for n in everything() if "Figure 2" in n.source}
+    figure = {(n.perturbation, n.level): n.spec_here for n in load_published() if "Figure 2" in n.source}
     assert figure["GaussianNoise", "0.002"] == "mpc_noise_variance:0.002"
     assert figure["GaussianBlur", "k=11"] == "blur:11"
 
@@ -103,7 +103,7 @@ def test_one_method_under_two_names_has_its_numbers_twice():
 
 
 def test_a_table_that_repeats_a_number_is_listed_once():
-    clean = found(everything(), model="mesorch", perturbation="", source="Mesorch (Zhu et al., AAAI 2025) Table 2")
+    clean = found(load_published(), model="mesorch", perturbation="", source="Mesorch (Zhu et al., AAAI 2025) Table 2")
     assert len(clean) > 1 and len(records(clean)) == 1
 
 
@@ -134,7 +134,7 @@ def test_listing_of_nothing_and_bad_filters(capsys):
 
 def test_every_number_is_tied_to_a_card_and_a_subset_of_it_or_to_none_with_the_reason():
     cards = {card.name: card for card in load_all()}
-    for number in everything():
+    for number in load_published():
         tie = number.tie
         assert tie.card in cards if tie.card else tie.reason, number
         assert not tie.reason.startswith("no card is known"), number

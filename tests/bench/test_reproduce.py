@@ -7,7 +7,7 @@ import pytest
 
 from bench.cli import main
 from bench.data.spec import find_card
-from bench.published import everything
+from bench.published import load_published
 from bench.reproduce import FOLDER, Number, known, load
 from bench.results import read
 
@@ -132,7 +132,7 @@ def test_the_rows_of_the_suite_are_those_that_were_printed(name):
     card = find_card(stated.data)
     printed = {
         (number.metric_here if number.metric_here != "f1" or "best" not in number.protocol else "best_f1", number.value)
-        for number in everything()
+        for number in load_published()
         if number.model == stated.model and number.source.lower().startswith(name.partition("-")[0])
         and not number.perturbation and number.test_set.lower() == card.name
     }  # fmt: skip

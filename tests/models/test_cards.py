@@ -9,7 +9,7 @@ from shared import shared_path
 
 import models
 from bench.cli import main
-from bench.published import everything, published
+from bench.published import load_published, published
 from bench.training.tools import network_sizes
 
 
@@ -48,7 +48,7 @@ def test_the_list_of_models_has_the_sizes(capsys):
 
 def test_published_numbers_are_of_registered_methods_and_in_range():
     names = {card.name for card in models.cards()}
-    for number in everything():
+    for number in load_published():
         assert number.model in {*names, ""} and number.method and number.source, number
         assert number.weights in ("released", "retrained", "not stated"), number
         assert 0 <= number.value <= 1 or number.metric == "params_million", number
@@ -57,7 +57,7 @@ def test_published_numbers_are_of_registered_methods_and_in_range():
 
 def test_methods_that_are_registered_are_known_by_one_name_each():
     names = collections.defaultdict(set)
-    for number in everything():
+    for number in load_published():
         if not number.source.startswith("MPC"):  # whose tables hold three networks called MPC
             names[number.method.replace(" v2", "").split(" (")[0].replace("-", "").lower()].add(number.model)
     assert {method for method, found in names.items() if len(found) > 1} == {"focal"}  # one method, three networks
@@ -80,7 +80,7 @@ def test_published_numbers_are_those_of_the_collected_tables():
             unit = 100 if row["metric"].endswith("_percent") else 1
             metric = row["metric"].replace("permute_", "").split("_")[1]
             collected[_key(row)].append((metric, round(float(row["value"]) / unit, 8)))
-    for number in everything():
+    for number in load_published():
         assert (number.metric.split("_")[1], round(number.value, 8)) in collected[_key(vars(number))], number
 
 

@@ -220,11 +220,11 @@ def test_not_every_block_is_learned_from():
     assert all(not np.array_equal(a, b) for a, b in pairwise(parts))
 
 
-def test_a_taught_sample_is_the_sample_and_what_the_teacher_says(teacher):
+def test_a_distilled_sample_is_the_sample_and_what_the_teacher_says(teacher):
     plain = Grained(2, 3)
-    taught = DistillationDataset(plain, teacher)
-    assert len(taught) == 3
-    sample = taught[1]
+    distilled = DistillationDataset(plain, teacher)
+    assert len(distilled) == 3
+    sample = distilled[1]
     assert torch.equal(sample["image"], plain[1]["image"])
     assert torch.equal(sample["mask"], plain[1]["mask"])
     assert np.array_equal(sample["soft_target"], teacher.log_odds(plain[1]["image"].permute(1, 2, 0).numpy()))

@@ -546,7 +546,7 @@ def test_a_training_by_muon_goes_on_as_if_it_had_not_been_stopped(photo_folder, 
 
 def test_a_teacher_is_imitated_besides_the_masks(photo_folder, tmp_path, monkeypatch):
     """The loss has both parts, in both stages that have labels; the teacher is as good as new after a resume."""
-    recipe = tmp_path / "taught.toml"
+    recipe = tmp_path / "distilled.toml"
     recipe.write_text(DISTILLED)
     logits, truths = [], []
 
@@ -578,8 +578,8 @@ def test_a_teacher_is_imitated_besides_the_masks(photo_folder, tmp_path, monkeyp
         run(photo_folder, tmp_path / "out", recipe, "--stage", "supervised", "--resume")
 
 
-def test_the_head_is_taught_and_the_contrast_is_not(photo_folder, tmp_path, monkeypatch):
-    recipe = tmp_path / "taught.toml"
+def test_the_head_learns_from_the_teacher_and_the_contrast_does_not(photo_folder, tmp_path, monkeypatch):
+    recipe = tmp_path / "distilled.toml"
     recipe.write_text(DISTILLED)
     assert run(photo_folder, tmp_path / "out", recipe) == 0
     terms = {row["stage"]: json.loads(row["terms"]) for row in metrics(tmp_path / "out")}
