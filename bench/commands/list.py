@@ -79,7 +79,7 @@ def _metrics() -> list[dict]:
 def _published(model: str | None, data: str | None) -> list[dict]:
     import models
     from bench.data.cards import load_all
-    from bench.published import load_published, known_test_sets, of_test_set, published, records
+    from bench.published import known_test_sets, load_published, of_test_set, published, records
 
     numbers = list(load_published())
     if model:
