@@ -148,11 +148,12 @@ class Store:
 
     def _connected(self, writing: bool) -> sqlite3.Connection:
         if writing:
-            connection = sqlite3.connect(self.path, check_same_thread=False)
-            connection.execute("pragma auto_vacuum = incremental")  # of a new file; see `keep_pictures`
-            connection.execute("pragma journal_mode = wal")
-            connection.execute("pragma synchronous = normal")
-            return connection
+            with self._guard():
+                connection = sqlite3.connect(self.path, check_same_thread=False)
+                connection.execute("pragma auto_vacuum = incremental")  # of a new file; see `keep_pictures`
+                connection.execute("pragma journal_mode = wal")
+                connection.execute("pragma synchronous = normal")
+                return connection
         address = "file:" + urllib.parse.quote(str(self.path.resolve()))
         try:
             connection = sqlite3.connect(f"{address}?mode=ro", uri=True)
@@ -164,9 +165,10 @@ class Store:
     def _check_format(self, writing: bool) -> None:
         known = {name for (name,) in self.connection.execute("select name from sqlite_master where type = 'table'")}
         if writing and not known:
-            with self._guard(), self.connection:
-                self.connection.executescript(_SCHEMA)
-                self.connection.execute("insert into meta values ('format', ?)", (str(FORMAT),))
+            with self._guard():  # all or nothing: a part of it would be taken for another version's
+                self.connection.executescript(
+                    f"begin; {_SCHEMA} insert into meta values ('format', '{FORMAT}'); commit"
+                )
         found = self.meta("format") if "meta" in known or writing else None
         if found != str(FORMAT):
             raise StoreError(

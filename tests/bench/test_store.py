@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench import store as store_module
 from bench.data import Sample, TestSet
 from bench.evidence import Evidence
 from bench.perturb import parse
@@ -233,3 +234,13 @@ def looked_up(store, plan):
             has = one(query, (key, truth)).fetchone()[0]
             if row is None or row[0] == "failed" or row[1] == 10000 or (row[0] == "ok" and has < len(plan.kept)):
                 yield model, image, level
+
+
+def test_a_store_whose_making_was_cut_short_is_made_again(tmp_path, monkeypatch):
+    """As on a full disk: a part of the tables was taken for those of another version."""
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "_SCHEMA", store_module._SCHEMA + "insert into nowhere values (1);")
+        with pytest.raises(StoreError, match="nowhere"):
+            Store(tmp_path, writing=True)
+    with Store(tmp_path, writing=True) as store:
+        assert store.meta("format") == str(store_module.FORMAT)

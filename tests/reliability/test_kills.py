@@ -154,7 +154,8 @@ def test_a_full_disk(request_folder, count, tried):
     for number, size in enumerate(np.linspace(2_000, 150_000, count(1, 20)).astype(int)):
         done = subprocess.run(
             [sys.executable, "-m", "bench", *request_folder.words(f"full{number}", workers=1)],
-            env=environment(), cwd=ROOT, capture_output=True, text=True,
+            # Python would leave cut bytecode in its cache, at which every later process fails
+            env=environment(PYTHONDONTWRITEBYTECODE="1"), cwd=ROOT, capture_output=True, text=True,
             preexec_fn=lambda limit=int(size): resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
         )  # fmt: skip
         tried["full disk"] += 1
