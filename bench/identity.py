@@ -24,7 +24,9 @@ import importlib.metadata
 import importlib.util
 import inspect
 import os
+import random
 import re
+import struct
 import sys
 import sysconfig
 import types
@@ -43,7 +45,6 @@ SITE_FOLDERS = frozenset({"site-packages", "dist-packages"})
 REGISTERING = frozenset({"register", "step"})  # decorators whose arguments are names and texts
 # Attributes of the suite's own localizers that decide where something runs, not what comes out.
 UNKEYED = frozenset({"device", "memory_gb", "_device", "_available", "trained_on", "_lock"})
-WRITTEN_IN_PYTHON = 1 << 9  # Py_TPFLAGS_HEAPTYPE: of a class in C, attributes are not all that it holds
 ALWAYS = ("numpy", "opencv-python", "pillow")  # they decode, perturb and count for every localizer
 
 
@@ -529,13 +530,13 @@ class _State:
             return "lock"
         if isinstance(value, np.random.Generator):
             return self._text(value.bit_generator.state, where)
-        if dataclasses.is_dataclass(value):
+        if isinstance(value, random.Random):
+            return self._text(value.getstate(), where)
+        if dataclasses.is_dataclass(value) and _is_all_attributes(cls):
             held = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        elif hasattr(value, "__dict__") and cls.__flags__ & WRITTEN_IN_PYTHON:
-            held = dict(vars(value))
+        elif _is_all_attributes(cls) and (hasattr(value, "__dict__") or _slots(cls)):
+            held = dict(getattr(value, "__dict__", {}))
             held |= {n: getattr(value, n) for n in _slots(cls) if hasattr(value, n)}
-        elif _slots(cls):
-            held = {n: getattr(value, n) for n in _slots(cls) if hasattr(value, n)}
         elif self.own:  # a session of another engine: the digest of its file is an attribute beside it
             return f"opaque:{cls.__qualname__}"
         else:
@@ -546,6 +547,12 @@ class _State:
         skipped = UNKEYED if self.own else ()
         held = {name: v for name, v in held.items() if name not in skipped}
         return f"object:{cls.__module__}.{cls.__qualname__}:{self._text(held, where)}"
+
+
+def _is_all_attributes(cls: type) -> bool:
+    """Whether an instance holds nothing but its attributes: one of a class in C, or derived from one, is larger."""
+    pointers = (cls.__dictoffset__ > 0) + (cls.__weakrefoffset__ > 0) + len(_slots(cls))
+    return cls.__basicsize__ == object.__basicsize__ + pointers * struct.calcsize("P")
 
 
 def _slots(cls: type) -> list[str]:

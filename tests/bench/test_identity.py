@@ -3,8 +3,10 @@
 Each test edits the suite's own sources in a copy and digests them there, in a process of its own.
 """
 
+import itertools
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -172,9 +174,20 @@ def test_the_given_file_counts_by_its_bytes_and_not_by_its_place(tmp_path):
     assert found[0] == found[1] != found[2]
 
 
+class CountsInC(itertools.count):
+    """A class of ours that holds its number where no attribute shows it."""
+
+
+def test_a_generator_of_random_numbers_counts_by_its_state():
+    one, same, other = (identify(Holder(random.Random(seed))).digest for seed in (0, 0, 1))
+    assert one == same != other
+
+
 def test_what_cannot_be_digested_is_refused_by_name(tmp_path):
     with (tmp_path / "open").open("w") as file, pytest.raises(IdentityError, match=r"held.*--fresh"):
         identify(Holder(file))
+    with pytest.raises(IdentityError, match=r"held.*--fresh"):
+        identify(Holder(CountsInC()))
     assert unrepeatable().digest != unrepeatable().digest
 
 
