@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import models
+from bench.identity import identify
 from models import WeightsError, WeightsMissing
 from models.deep.composite import CompositeLocalizer
 from models.deep.mmfusion import CHECKPOINT_KEYS
@@ -66,6 +67,12 @@ def test_bad_checkpoints_are_refused_with_their_name(name, tiny_weights, monkeyp
     state[lost] = torch.zeros(*shape, 2)
     with pytest.raises(WeightsError, match="1 misshapen, first"):
         models.build(name, weights=weights)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_result_of_it_has_a_key_in_the_store(name, tiny_weights):
+    weights = tiny_weights(name)
+    assert len(identify(models.build(name, weights=weights)).digest) == 64
 
 
 @pytest.mark.parametrize(("name", "other"), [*VARIANTS, *(pair[::-1] for pair in VARIANTS)])
