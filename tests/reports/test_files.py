@@ -102,7 +102,13 @@ def test_a_dollar_in_a_name_is_a_dollar(tmp_path):
 
 
 def test_summary_csv_round_trip(run, written):
-    table = pd.read_csv(written / "tables" / "summary.csv", keep_default_na=False, na_values=[""], dtype={"level": str})
+    table = pd.read_csv(
+        written / "tables" / "summary.csv",
+        keep_default_na=False,
+        na_values=[""],
+        dtype={"level": str},
+        float_precision="round_trip",
+    )
     assert list(table.columns) == tables.SUMMARY_COLUMNS
     assert len(table) == len(run.summary)
     for column in ("mean", "low", "high", "n", "n_failed", "rank"):
