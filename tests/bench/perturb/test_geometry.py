@@ -1,5 +1,6 @@
 """Geometric perturbations carry the ground truth along: a perfect map stays perfect, what is made up is not scored."""
 
+import cv2
 import numpy as np
 import pytest
 from scipy.ndimage import affine_transform, binary_erosion
@@ -96,7 +97,8 @@ def test_pixels_that_could_not_be_scored_stay_so(spec):
 
 @pytest.mark.parametrize("degrees", [-91.5, 2, 10, 45])
 def test_rotation_is_the_stated_one(degrees):
-    """Against SciPy's bilinear interpolation, to the rounding of grey levels."""
+    """Against SciPy's bilinear interpolation, to the rounding of grey levels; OpenCV 4 rounds positions to 1/32."""
+    allowed = 1 if int(cv2.__version__.partition(".")[0]) >= 5 else 1 + 2 * 255 / 64
     rng = np.random.default_rng(2)
     plane = rng.integers(0, 256, (40, 53)).astype(float)
     image = ForensicImage(plane.astype(np.uint8)[..., None].repeat(3, axis=2))
@@ -108,7 +110,7 @@ def test_rotation_is_the_stated_one(degrees):
     expected = affine_transform(plane, back, centre - back @ centre, order=1, mode="grid-constant")
     where = scorable(pair.truth)
     assert where.mean() > 0.3
-    assert np.abs(pair.image.rgb[..., 0] - expected)[where].max() <= 1
+    assert np.abs(pair.image.rgb[..., 0] - expected)[where].max() <= allowed
 
 
 @pytest.mark.parametrize(
