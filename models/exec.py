@@ -21,8 +21,8 @@ code other than 0 fails the image.
 **serve**: the tool writes one line of JSON when it is ready, and then one for each line that it reads:
 
     tool   {"protocol": 1, "name": "my-net", "version": "1.2"}
-    suite  {"id": 7, "image": "/tmp/x/7/image.jpg", "output": "/tmp/x/7/map.npy"}
-    tool   {"id": 7, "map": "/tmp/x/7/map.npy", "image_score": 0.93}       the image_score may be left out
+    suite  {"id": 7, "image": "/job/7/image.jpg", "output": "/job/7/map.npy"}
+    tool   {"id": 7, "map": "/job/7/map.npy", "image_score": 0.93}       the image_score may be left out
     tool   {"id": 8, "not_applicable": "no JPEG"}                          or {"id": 8, "error": "out of memory"}
 
 Standard output is for these lines alone; everything else goes to standard error, whose last 2 kB are in the reason of a
