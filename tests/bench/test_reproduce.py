@@ -32,7 +32,7 @@ cause = "{cause}"
 def row(photo_folder, tmp_path, capsys):
     """Writes a row about the made photos, where the toy's F1 is 1, and reproduces it: (exit code, output, errors)."""
 
-    def call(printed=1.0, cause="", metric="f1", protocol="native@1", least=4, words=("--json",)):
+    def call(printed=1.0, cause="", metric="f1", protocol="native@2", least=4, words=("--json",)):
         file = tmp_path / "toy.toml"
         file.write_text(
             ROW.format(printed=printed, cause=cause, metric=metric, protocol=protocol, least=least), encoding="utf-8"
@@ -53,7 +53,7 @@ def test_a_number_that_agrees(row, tmp_path):
     assert code == 0 and number["outcome"] == "agrees"
     assert (number["mean"], number["n"], number["n_asked"]) == (values.mean(), len(values), 4)
     assert number["difference"] == pytest.approx(0.01) and number["low"] <= number["mean"] <= number["high"]
-    assert found["fingerprint"] and found["identity"] and found["protocol"] == "native@1"
+    assert found["fingerprint"] and found["identity"] and found["protocol"] == "native@2"
 
 
 def test_a_number_that_differs_needs_a_cause(row):
@@ -103,7 +103,7 @@ def test_a_row_that_cannot_be_measured(row, change, words):
 def test_weights_that_are_absent_are_named(photo_folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path / "none"))
     file = tmp_path / "toy.toml"
-    text = ROW.format(printed=1.0, cause="", metric="f1", protocol="native@1", least=4)
+    text = ROW.format(printed=1.0, cause="", metric="f1", protocol="native@2", least=4)
     file.write_text(text.replace("toy_localizers:Redness", "mpc-catnet"), encoding="utf-8")
     root = f"{photo_folder / 'images'},{photo_folder / 'masks'}"
     assert main(["reproduce", str(file), "--root", root, "--out", str(tmp_path / "run")]) == 2

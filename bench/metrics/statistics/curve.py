@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import lzma
 import math
 import struct
 import zlib
@@ -17,9 +18,11 @@ from bench.metrics.kernel import Ranking
 if TYPE_CHECKING:
     from bench.metrics.view import Seen
 
-SHARE = 1024  # a bin holds at most this fraction of a class, a tied score aside
+SHARE = 384  # edges a class; neighbours are at most 1.5 of its 384th part apart, 1/256 of it, a tied score aside
 HEADER = struct.Struct("<BIdd")
-VERSION = 1
+VERSION = 2
+# Small counts and round edges in transposed bytes: no literal contexts, a dictionary of the size of the data.
+PACKING = ({"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 16, "lc": 0, "pb": 0},)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,13 +31,14 @@ class Curve:
 
     thresholds: float32 (B,), strictly descending. positives, negatives: int64 (B,): the forged and the pristine pixels
         with thresholds[b] <= score < thresholds[b - 1]. The first bin is empty (its edge lies just above the
-        maximum) and the last edge is the minimum: every pixel is in a bin. B is about 2,060 for continuous scores.
+        maximum) and the last edge is the minimum: every pixel is in a bin. B is about 770 for continuous scores.
     auc, ap: pixel AUC and average precision of the scores themselves, before binning; NaN where undefined.
 
-    Edges lie at the quantiles of both classes, so that no bin holds more than 1/1024 of either class unless it is
-    one tied score, which is never split and stands alone where it is as heavy as that; and always at the protocols'
-    fixed thresholds and at the threshold of the best F1. So best F1, best IoU and everything at those thresholds are
-    exact, like AUC and AP. At any other threshold the counts are off by at most 1/1024 of each class.
+    Edges lie near the quantiles of both classes, each at the number with the fewest bits there, so that few bytes
+    hold them, and so that no bin holds more than 1/256 of either class unless it is one tied score, which is never
+    split and stands alone where it is heavy; and always at the protocols' fixed thresholds and at the threshold of
+    the best F1. So best F1, best IoU and everything at those thresholds are exact, like AUC and AP. At any other
+    threshold the counts are off by at most 1/256 of each class.
     """
 
     thresholds: np.ndarray
@@ -58,9 +62,7 @@ class Curve:
         low, high = min(scores[0] for scores in classes), max(scores[-1] for scores in classes)
         best = ranking.best()[0]
         wanted = [b for b in (*exact, best) if low < b <= high]
-        edges = np.concatenate(
-            [wanted, _quantiles(ranking.positives), _quantiles(ranking.negatives), [low, _above(high)]]
-        )
+        edges = np.concatenate([wanted, _edges(ranking.positives), _edges(ranking.negatives), [low, _above(high)]])
         edges = np.unique(edges.astype(np.float32))[::-1]
         positives, negatives = _histogram(ranking.positives, edges), _histogram(ranking.negatives, edges)
         return cls(edges, positives, negatives, ranking.auc(), ranking.average_precision())
@@ -127,23 +129,24 @@ class Curve:
         return self.best()[0]
 
     def to_bytes(self) -> bytes:
-        """A compact versioned form: differences of ordered float bits and the counts, bytes transposed, zlib."""
+        """A compact versioned form: differences of ordered float bits and the counts, bytes transposed, LZMA."""
         gaps = -np.diff(_ordinal(self.thresholds), prepend=_ordinal(self.thresholds[:1]))
         gaps[0] = _ordinal(self.thresholds[:1])[0]
         columns = [c.astype("<u4").view(np.uint8).reshape(-1, 4).T for c in (gaps, self.positives, self.negatives)]
-        body = zlib.compress(np.concatenate(columns).tobytes(), 6)
-        return HEADER.pack(VERSION, self.thresholds.size, self.auc, self.ap) + body
+        body = lzma.compress(np.concatenate(columns).tobytes(), lzma.FORMAT_RAW, filters=PACKING)
+        data = HEADER.pack(VERSION, self.thresholds.size, self.auc, self.ap) + body
+        return data + zlib.crc32(data).to_bytes(4, "little")
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Curve:
         """The curve that `to_bytes` wrote. Raises ValueError for damaged bytes or another version."""
-        try:
-            version, size, auc, ap = HEADER.unpack_from(data)
-            if version != VERSION:
-                raise ValueError(f"a stored curve has format {version}, this code reads {VERSION}; run again")
-            flat = np.frombuffer(zlib.decompress(data[HEADER.size :]), np.uint8).reshape(3, 4, size)
-        except (struct.error, zlib.error) as error:
-            raise ValueError(f"a stored curve is damaged ({error}); delete its cell and run again") from error
+        if len(data) > 4 and data[0] != VERSION:
+            raise ValueError(f"a stored curve has format {data[0]}, this code reads {VERSION}; run again")
+        if len(data) < HEADER.size + 4 or zlib.crc32(data[:-4]).to_bytes(4, "little") != data[-4:]:
+            raise ValueError("a stored curve is damaged; delete its cell and run again")
+        _, size, auc, ap = HEADER.unpack_from(data)
+        unpacked = lzma.decompress(data[HEADER.size : -4], lzma.FORMAT_RAW, filters=PACKING)
+        flat = np.frombuffer(unpacked, np.uint8).reshape(3, 4, size)
         gaps, positives, negatives = (
             np.ascontiguousarray(column.T).view("<u4").ravel().astype(np.int64) for column in flat
         )
@@ -155,15 +158,15 @@ class Curve:
 class Curves:
     """The curve of a view.
 
-    limits: (score kind, factor, bound): counts must be exact at `factor * score > bound`.
+    limits: (score kind, bound): counts must be exact at `score > bound`.
     """
 
-    limits: tuple[tuple[str, float, float], ...]
+    limits: tuple[tuple[str, float], ...]
     needs_scale: ClassVar[bool] = False
 
     def measure(self, seen: Seen) -> Curve:
         """The curve of the scored pixels."""
-        exact = sorted({smallest_above(factor, bound) for kind, factor, bound in self.limits if kind == seen.kind})
+        exact = [smallest_above(bound) for kind, bound in self.limits if kind == seen.kind]
         return Curve.from_ranking(seen.order, exact)
 
     def read(self, data: bytes) -> Curve:
@@ -171,15 +174,9 @@ class Curves:
         return Curve.from_bytes(data)
 
 
-def smallest_above(factor: float, bound: float) -> float:
-    """The smallest float32 score with `factor * score > bound`, the product rounded to float32, as scripts do."""
-    factor32, bound32 = np.float32(factor), np.float32(bound)
-    score = bound32 / factor32
-    while score * factor32 > bound32:
-        score = np.nextafter(score, np.float32(-np.inf))
-    while not score * factor32 > bound32:
-        score = np.nextafter(score, np.float32(np.inf))
-    return float(score)
+def smallest_above(bound: float) -> float:
+    """The smallest float32 score above a float32 bound."""
+    return float(np.nextafter(np.float32(bound), np.float32(np.inf)))
 
 
 def binned_auc(positives: np.ndarray, negatives: np.ndarray) -> float:
@@ -211,21 +208,28 @@ def binned_ap(thresholds: np.ndarray, positives: np.ndarray, negatives: np.ndarr
     return float(np.where(tied, step, smooth).sum() / positives.sum())
 
 
-def _quantiles(ordered: np.ndarray) -> np.ndarray:
-    """Bin edges for one class in ascending order: at every 1/1024 of it, and around each heavily tied score."""
+def _edges(ordered: np.ndarray) -> np.ndarray:
+    """Bin edges for one class in ascending order: one in each 384th part of it, and around each heavily tied score.
+
+    Each lies in the lower half of its part, at the float32 with the fewest bits set towards the end.
+    """
     if not ordered.size:
         return ordered
-    ranks = np.unique(np.ceil(np.arange(1, SHARE + 1) * (ordered.size / SHARE)).astype(np.int64))
-    picks = ordered[ordered.size - ranks]
-    repeated = np.zeros(picks.size + 1, bool)
-    repeated[1:-1] = picks[1:] == picks[:-1]
-    heavy = repeated[1:] | repeated[:-1]
-    # half way to the next lower score: an edge at the score itself would leave it at the lower end of its bin, and
-    # interpolation would take the class for higher than it is
-    lower = ordered[np.maximum(ordered.size - ranks - 1, 0)]
-    middle = lower + (picks - lower) / 2
-    edges = np.where(heavy | (middle <= lower) | ~np.isfinite(middle), picks, middle)
-    return np.concatenate([edges, _above(picks[heavy])])
+    part = ordered.size / SHARE
+    above = np.unique(np.ceil((np.arange(1, SHARE + 1) - 0.5) * part).astype(np.int64))  # pixels certainly above
+    below = above + max(1, int(part / 2))
+    above, below = above[below <= ordered.size], below[below <= ordered.size]
+    low, high = ordered[ordered.size - below], ordered[ordered.size - above]
+    tied = low == high
+    return np.concatenate([_roundest(low[~tied], high[~tied]), high[tied], _above(high[tied]), ordered[:1]])
+
+
+def _roundest(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """The numbers in low < x <= high whose ordinals end with the most zeros."""
+    first, last = _ordinal(low), _ordinal(high)
+    # below the highest bit in which the two differ, and which only the larger has set, all can be cleared
+    differing = np.frexp((first ^ last).astype(np.float64))[1] - 1
+    return _from_ordinal(last >> differing << differing)
 
 
 def _histogram(ordered: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -87,14 +87,14 @@ def test_bins_are_fine_and_few(case):
     assert curve.thresholds.size <= 4 * SHARE
     upper = np.concatenate([[np.inf], curve.thresholds[:-1]])
     for scores, counts in ((values[mask], curve.positives), (values[~mask], curve.negatives)):
-        cap = math.ceil(scores.size / SHARE)
+        cap = math.ceil(scores.size / 256)
         for b in np.flatnonzero(counts > cap):
             inside = scores[(scores >= curve.thresholds[b]) & (scores < upper[b])]
             most = np.unique(inside, return_counts=True)[1].max()
-            assert inside.size - most <= cap  # only a tied score, with at most one share beside it, is heavier
+            assert inside.size - most <= cap  # only a tied score, with at most so many beside it, is heavier
 
 
-def test_bytes_give_the_same_curve_and_are_small(case):
+def test_bytes_give_the_same_curve_and_are_few(case):
     values, mask, _ = case
     curve = Curve.from_scores(values, mask)
     data = curve.to_bytes()
@@ -103,7 +103,7 @@ def test_bytes_give_the_same_curve_and_are_small(case):
         first, second = getattr(curve, name), getattr(again, name)
         assert first.dtype == second.dtype and np.array_equal(first, second)
     assert (again.auc, again.ap) == pytest.approx((curve.auc, curve.ap), nan_ok=True, abs=0)
-    assert len(data) < 15_000
+    assert len(data) < 2_600
 
 
 def test_the_histogram_alone_is_close_to_exact(case):
@@ -117,7 +117,7 @@ def test_the_histogram_alone_is_close_to_exact(case):
 def test_damaged_and_foreign_bytes_are_refused():
     curve = Curve.from_scores(*CASES["constant"][:2])
     data = curve.to_bytes()
-    for damaged in (b"", data[:10], data[:-3], data[:30] + b"\0\0\0" + data[33:]):
+    for damaged in (b"", data[:10], data[:-3], data[:20] + bytes([data[20] ^ 1]) + data[21:]):
         with pytest.raises(ValueError, match="damaged"):
             Curve.from_bytes(damaged)
     with pytest.raises(ValueError, match="format 99"):
@@ -131,8 +131,8 @@ def test_counts_between_borders_are_off_by_a_bin_at_most():
     for border in (0.1234567, 0.5, 0.9):
         called = values >= border
         tp, fp = curve.counts(border)
-        assert abs(tp - (called & mask).sum()) <= mask.sum() / SHARE
-        assert abs(fp - (called & ~mask).sum()) <= (~mask).sum() / SHARE
+        assert abs(tp - (called & mask).sum()) <= mask.sum() / 256
+        assert abs(fp - (called & ~mask).sum()) <= (~mask).sum() / 256
 
 
 def several_images(n, seed=0):
