@@ -51,9 +51,8 @@ def outcomes(function: Callable, jobs: Iterable, workers: int, backend: str, nee
             ahead = 4 * max(1, sum(client.ncores().values()))
             yield from joblib.Parallel(return_as="generator_unordered", pre_dispatch=ahead)(calls)
     else:
-        _start_ray(workers)
-        _require(_states_of_ray([str(path) for path in needed]))
-        with joblib.parallel_config(backend="ray", n_jobs=workers):
+        with _ray(workers), joblib.parallel_config(backend="ray", n_jobs=workers):
+            _require(_states_of_ray([str(path) for path in needed]))
             while chunk := list(itertools.islice(calls, RAY_CHUNK)):
                 yield from joblib.Parallel()(chunk)
 
@@ -123,13 +122,16 @@ def _dask_client(workers: int):
     return client
 
 
-def _start_ray(workers: int) -> None:
+@contextlib.contextmanager
+def _ray(workers: int) -> Iterator[None]:
+    """Connected to ray: its processes would print into what standard output is for, after the last job too."""
     try:
         import ray
         from ray.util.joblib import register_ray
     except ImportError as error:
         raise EngineError("--backend ray needs ray: pip install 'forgery-bench[ray]'") from error
-    if not ray.is_initialized():
+    connected = ray.is_initialized()
+    if not connected:
         address = os.environ.get("RAY_ADDRESS")
         _require_listener(address)
         where = {"address": address} if address else {"num_cpus": workers}
@@ -141,6 +143,11 @@ def _start_ray(workers: int) -> None:
                 "RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH here as at its start"
             ) from error
     register_ray()
+    try:
+        yield
+    finally:
+        if not connected:
+            ray.shutdown()
 
 
 def _require_listener(address: str | None) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 
 from models import Localizer, register
 from models.classical.blocks import BLOCK, require_size, to_pixels
-from models.image import ForensicImage, ScoreMap
+from models.image import ForensicImage, ScoreMap, weighted_sum
 
 BINS = 40
 TILE = 10  # side of a content tile, in pixels of the photo brought to 600x600
@@ -43,7 +43,7 @@ class _Cagi(Localizer):
         require_size(image, 4 * BLOCK, 4 * BLOCK)
         side = 2 if image.rgb.shape[0] * image.rgb.shape[1] < LARGE_IMAGE else 3
         # The luma of ITU-R BT.601 in its video range, as in the reference.
-        luma = image.rgb.astype(np.float32) @ np.array([0.256788, 0.504129, 0.0979058], np.float32)
+        luma = weighted_sum(image.rgb, (0.256788, 0.504129, 0.0979058))
         grids = candidate_grids(luma, side)
         content = scene_content(image.rgb, side, grids.response.shape[1:])
         values = grid_inconsistency(grids, content, self.inverse)
@@ -172,7 +172,7 @@ def scene_content(rgb: np.ndarray, side: int, shape: tuple[int, int]) -> Content
     """What the scene shows in each cell (section 3.2)."""
     height, width = rgb.shape[:2]
     small = cv2.resize(rgb, (TILE * TILES, TILE * TILES), interpolation=cv2.INTER_NEAREST)
-    grey = np.floor(small.astype(np.float32) @ np.array([0.2125, 0.7154, 0.0721], np.float32))
+    grey = np.floor(weighted_sum(small, (0.2125, 0.7154, 0.0721)))
     tiles = grey.reshape(TILES, TILE, TILES, TILE).swapaxes(1, 2).reshape(TILES, TILES, TILE * TILE)
     contrast = np.abs(tiles @ half_planes().T).max(axis=2) * 100 / 255
     contour = contrast >= contour_thresholds(contrast)

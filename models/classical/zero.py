@@ -21,7 +21,7 @@ from scipy.stats import binom
 
 from models import Localizer, register
 from models.classical.blocks import BLOCK, DCT_MATRIX
-from models.image import ForensicImage, ScoreMap, decode_rgb, encode_jpeg
+from models.image import ForensicImage, ScoreMap, decode_rgb, encode_jpeg, weighted_sum
 
 ORIGINS = BLOCK * BLOCK
 NO_VOTE = 255
@@ -85,7 +85,7 @@ def grid_votes(rgb: np.ndarray) -> np.ndarray:
     2). It does not vote when two blocks tie, when the winner is constant along a direction, and within 7 pixels
     of the border.
     """
-    luminance = np.rint(rgb.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32))
+    luminance = np.rint(weighted_sum(rgb, (0.299, 0.587, 0.114)))
     height, width = luminance.shape
     votes = np.full((height, width), NO_VOTE, np.uint8)
     if min(height, width) < 2 * BLOCK - 1:

@@ -141,6 +141,14 @@ def test_workers_that_do_not_see_a_file_end_the_run_before_its_first_job(tmp_pat
     assert not started.exists()
 
 
+def test_ray_is_left_where_it_was_not_found_running():
+    """Its messages would follow the result on standard output."""
+    ray = pytest.importorskip("ray")
+    assert not ray.is_initialized()
+    assert list(outcomes(abs, [-1, -2], 1, "ray")) == [1, 2]
+    assert not ray.is_initialized()
+
+
 def test_slots_are_held_one_each(tmp_path):
     held = [Slot(tmp_path, 3) for _ in range(3)]
     assert sorted(slot.number for slot in held) == [0, 1, 2]

@@ -104,6 +104,18 @@ def test_window_attention_equals_a_loop_over_windows_and_heads():
     torch.testing.assert_close(layer(x)[0], expected[2:11, 3:18], atol=1e-5, rtol=1e-4)
 
 
+def test_attention_in_bfloat16_is_that_of_float32_to_its_digits():
+    torch.manual_seed(0)
+    layer = backbone.LocalAttention(24, 3)
+    torch.nn.init.normal_(layer.attn.relative_position_bias_table)
+    x = torch.randn(2, 9, 15, 24)
+    exact = layer(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = layer(x)
+    assert rounded.dtype == torch.bfloat16
+    assert (rounded.float() - exact).abs().max() < 2**-7 * exact.abs().max()  # bfloat16 has 8 bits
+
+
 @pytest.mark.parametrize(("height", "width"), [(96, 128), (50, 75)])
 def test_inference_gives_what_the_layers_one_by_one_give(small, height, width):
     x = torch.rand(2, 3, height, width)

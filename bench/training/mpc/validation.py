@@ -33,8 +33,9 @@ def validate(
         truth = labels_at(some["mask"], probabilities.shape[1:])
         for probability, forged in zip(probabilities.float().cpu(), truth, strict=True):
             if forged.any() and not forged.all():
-                areas.append(roc_auc_score(forged.flatten(), probability.flatten()))
-                scores.append(f1_score(forged.flatten(), probability.flatten() > 0.5, zero_division=0.0))
+                # plain numbers: NumPy's, which older versions of scikit-learn return, make a checkpoint unreadable
+                areas.append(float(roc_auc_score(forged.flatten(), probability.flatten())))
+                scores.append(float(f1_score(forged.flatten(), probability.flatten() > 0.5, zero_division=0.0)))
     if not areas:
         return float("nan"), float("nan")
     return sum(areas) / len(areas), sum(scores) / len(scores)
