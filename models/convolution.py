@@ -1,4 +1,4 @@
-"""Convolution, batch normalization and activation in one pass, for every network that has them after each other."""
+"""Convolution, batch normalization and activation in one pass, and products by oneDNN, for networks in inference."""
 
 from __future__ import annotations
 
@@ -50,6 +50,20 @@ def fused_convolution(dtype: torch.dtype) -> Callable[..., Tensor] | None:
     except (AttributeError, RuntimeError, TypeError):
         return None
     return fused if tried.shape == one.shape and not tried.any() else None
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """`F.linear(x, weight, bias)`, x (..., channels).
+
+    In inference in float32 on a CPU by oneDNN, as a 1 x 1 convolution: PyTorch leaves these products to MKL, which does
+    not use all of an AMD processor's vector instructions and takes 1.8 to 5 times as long there.
+    """
+    fused = fused_convolution(x.dtype) if x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 else None
+    if fused is None or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+        return F.linear(x, weight, bias)
+    pixels = x.reshape(1, 1, -1, x.shape[-1]).permute(0, 3, 1, 2)
+    found = fused(pixels, weight[:, :, None, None], bias, [0, 0], [1, 1], [1, 1], 1, "none", [], "none")
+    return found.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(weight))
 
 
 def at_least_float32(x: Tensor) -> Tensor:

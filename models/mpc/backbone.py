@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.convolution import convolve
+from models.convolution import convolve, linear
 
 WINDOW = 7
 STEM_CHANNELS = 64
@@ -77,14 +77,15 @@ class WindowAttention(nn.Module):
         projections = (self.q_proj, self.k_proj, self.v_proj)
         weight = torch.cat([p.weight for p in projections])
         offset = torch.cat([p.bias for p in projections])
-        qkv = F.linear(windows, weight, offset)
+        qkv = linear(windows, weight, offset)
         qkv = qkv.view(number, positions, 3, self.heads, channels // self.heads).permute(2, 0, 3, 1, 4)
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
         if qkv.dtype == torch.bfloat16 and qkv.device.type == "cpu":
             out = _bfloat16_attention(*qkv.unbind(0), bias)
         else:
             out = F.scaled_dot_product_attention(*qkv.unbind(0), attn_mask=bias.to(qkv.dtype).unsqueeze(0))
-        return self.out_proj(out.transpose(1, 2).reshape(number, positions, channels))
+        out = out.transpose(1, 2).reshape(number, positions, channels)
+        return linear(out, self.out_proj.weight, self.out_proj.bias)
 
 
 def _bfloat16_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.convolution import affine_of
+from models.convolution import affine_of, linear
 
 FUSED_CHANNELS = 1024
-POSITIONS_AT_ONCE = 512
+POSITIONS_AT_ONCE = 1024
 HEADS = {"catnet": (512, 256, 128), "casia2": (512, 256, 128, 64)}
 
 
@@ -59,6 +58,6 @@ class Decoder(nn.Module):
         for parts in zip(*positions, strict=True):
             x = torch.addcmul(shift, torch.cat(parts, dim=1), scale)
             for weight, offset in products:
-                x = F.linear(x.relu_(), weight, offset)
+                x = linear(x.relu_(), weight, offset)
             logits.append(x)
         return torch.cat(logits).view(batch, 1, height, width)

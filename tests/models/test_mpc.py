@@ -136,6 +136,21 @@ def test_inference_without_onednn_gives_the_same(small, monkeypatch):
     torch.testing.assert_close(fused, separate, atol=1e-4 * fused.std().item(), rtol=0)
 
 
+@pytest.mark.parametrize("shape", [(3, 5, 24), (7, 24), (1, 24)])
+def test_linear_gives_what_pytorch_gives(shape):
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(shape), torch.randn(10, 24), torch.randn(10)
+    expected = x.double() @ weight.double().T + bias.double()
+    with torch.inference_mode():
+        torch.testing.assert_close(convolution.linear(x, weight, bias).double(), expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(convolution.linear(x.double(), weight.double(), bias.double()), expected)
+    with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+        assert convolution.linear(x, weight, bias).dtype == torch.bfloat16
+    weight.requires_grad_()
+    convolution.linear(x, weight, bias).sum().backward()
+    assert weight.grad is not None and weight.grad.shape == weight.shape
+
+
 def test_double_precision_agrees(small):
     x = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
