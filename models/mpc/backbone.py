@@ -186,7 +186,7 @@ class Bottleneck(nn.Module):
         shortcut = x if self.downsample is None else convolve(x, *self.downsample)
         x = convolve(x, self.conv1, self.bn1, "relu")
         x = convolve(x, self.conv2, self.bn2, "relu")
-        return F.relu(convolve(x, self.conv3, self.bn3) + shortcut)
+        return F.relu(convolve(x, self.conv3, self.bn3).add_(shortcut), inplace=True)
 
 
 class ConvolutionChain(nn.Sequential):
@@ -230,7 +230,7 @@ class HighResolutionModule(nn.Module):
                     x = F.interpolate(x, scale_factor=2 ** (source - target), mode="nearest")
                     x = resize(x, total.shape[2:])
                 total = total + x
-            fused.append(F.relu(total))
+            fused.append(F.relu(total, inplace=True))
         return fused
 
 
