@@ -167,6 +167,9 @@ def _outcomes(plan: Plan, store: Store, missing: np.ndarray, workers: int, backe
     ranges, needed = _ranges(plan, missing), _needed(plan)
     alone = backend in ("loky", "threading") and (workers == 1 or backend == "threading")
     deadly = list(store.begun(ranges)) if alone else []
+    if alone:
+        # before there are threads: one that looks for libraries while another imports one waits for it for ever
+        _limit_threads()
 
     def jobs(places: Iterable[Place]) -> Iterator[Job]:  # made as they are sent out, never all at once
         for place in places:

@@ -7,14 +7,17 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import threadpoolctl
 from PIL import Image
 
+from bench import runner
 from bench.cli import main
 from bench.store import Store, StoreError
 
@@ -49,6 +52,15 @@ def value(folder, metric, protocol="native", spec="identity"):
     table = results(folder)
     chosen = (table.metric == metric) & (table.protocol == protocol) & (table.spec == spec) & (table.image != "*")
     return table[chosen].set_index("image")["value"]
+
+
+def test_libraries_are_looked_for_before_there_are_threads(folder, monkeypatch):
+    """A thread that looks for them (to limit BLAS) while another imports one: each waits for the other's lock."""
+    threads = []
+    monkeypatch.setattr(runner, "_limited", False)
+    monkeypatch.setattr(threadpoolctl, "threadpool_limits", lambda limits: threads.append(threading.current_thread()))
+    assert run(folder, "toy_localizers:Redness") == 0
+    assert threads == [threading.main_thread()]
 
 
 def test_values_are_those_of_the_known_truth(folder):
