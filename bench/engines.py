@@ -124,7 +124,7 @@ def _dask_client(workers: int):
 
 @contextlib.contextmanager
 def _ray(workers: int) -> Iterator[None]:
-    """Connected to ray: its processes would print into what standard output is for, after the last job too."""
+    """Connected to ray, and not for longer: its messages would follow the result on standard output."""
     try:
         import ray
         from ray.util.joblib import register_ray

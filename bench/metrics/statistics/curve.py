@@ -18,7 +18,7 @@ from bench.metrics.kernel import Ranking
 if TYPE_CHECKING:
     from bench.metrics.view import Seen
 
-SHARE = 384  # edges a class; neighbours are at most 1.5 of its 384th part apart, 1/256 of it, a tied score aside
+SHARE = 384  # parts of a class, with an edge each; two edges are at most 1.5 parts apart, 1/256 of the class
 HEADER = struct.Struct("<BIdd")
 VERSION = 2
 # Small counts and round edges in transposed bytes: no literal contexts, a dictionary of the size of the data.
@@ -211,7 +211,7 @@ def binned_ap(thresholds: np.ndarray, positives: np.ndarray, negatives: np.ndarr
 def _edges(ordered: np.ndarray) -> np.ndarray:
     """Bin edges for one class in ascending order: one in each 384th part of it, and around each heavily tied score.
 
-    Each lies in the lower half of its part, at the float32 with the fewest bits set towards the end.
+    Each lies in the lower half of its part, at the number with the most zero bits at its end.
     """
     if not ordered.size:
         return ordered
