@@ -77,6 +77,7 @@ def test_the_bibtex_parses_and_covers_every_record(run, tmp_path, capsys):
     assert all(re.fullmatch(r"(19|20)\d\d", entry["year"]) for entry in entries.values() if "year" in entry)
 
 
+@pytest.mark.slow
 def test_the_weights_of_a_localizer_are_in_its_line(photo_folder, tmp_path, capsys):
     data = f"folder:{photo_folder / 'images'},{photo_folder / 'masks'}"
     words = ["run", "--models", "mpc", "--data", data, "--perturbations", "clean", "--workers", "1"]

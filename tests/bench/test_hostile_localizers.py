@@ -14,6 +14,8 @@ from shared import SHARED
 from bench.cli import main
 from bench.store import Store
 
+pytestmark = pytest.mark.slow  # processes are started
+
 ROOT = Path(__file__).parents[2]
 PLUG = """
     import os, sys, ctypes

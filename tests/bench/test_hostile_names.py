@@ -14,6 +14,8 @@ import pytest
 from bench.cli import main
 from bench.results import read
 
+pytestmark = pytest.mark.slow  # processes are started
+
 ROOT = Path(__file__).parents[2]
 NAMES = [
     "a\rb", "a\nb", "tab\tbed", "x_$\\frac$_y", "cost $5 to $6", "=cmd()", "+1", "-1", "@x", "'quoted", 'a"b', "a,b",

@@ -65,6 +65,7 @@ def edit(root, file, old, new):
     return lambda: path.write_text(text)
 
 
+@pytest.mark.slow
 def test_relevant_edits_are_noticed_and_only_where_they_count(copied):
     root, before = copied
     edits = [

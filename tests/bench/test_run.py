@@ -191,6 +191,7 @@ def _command(folder, model, *more):
     return [*map(str, words), "--workers", "2", *more], dict(os.environ)
 
 
+@pytest.mark.slow
 def test_kill_minus_nine_loses_nothing_and_counts_nothing_twice(folder):
     words, environment = _command(folder, "toy_localizers:Slow", "--perturbations", "noise:1,2,3,4")
     process = subprocess.Popen(words, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
@@ -218,6 +219,7 @@ def test_kill_minus_nine_loses_nothing_and_counts_nothing_twice(folder):
         assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
 
 
+@pytest.mark.slow
 def test_a_dying_worker_takes_only_its_own_image(folder):
     words, environment = _command(folder, "toy_localizers:Deadly", "--perturbations", "clean")
     done = subprocess.run(words, env=environment, capture_output=True, text=True)

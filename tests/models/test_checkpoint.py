@@ -124,6 +124,7 @@ def test_a_safetensors_header_may_begin_like_something_else(tmp_path, length):
     assert torch.equal(read_checkpoint(file).tensors["w"], torch.ones(1))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory as Linux counts it")
 def test_small_files_take_neither_gigabytes_nor_for_ever(tmp_path):
     """Reading and converting each of them, in a process whose peak of memory is read."""

@@ -25,6 +25,8 @@ from models import ForensicImage, NotApplicable, WeightsMissing
 from models.exec import Description, ExecError
 from models.image import encode_jpeg
 
+pytestmark = pytest.mark.slow  # processes are started
+
 ROOT = Path(__file__).parents[2]
 SIZE = (24, 30)
 RED = np.random.default_rng(3).integers(0, 256, (*SIZE, 3), np.uint8)
@@ -351,7 +353,6 @@ def test_workers_are_spread_over_the_devices(tool):
     assert len(starts(localizer)) == 2
 
 
-@pytest.mark.slow
 def test_a_group_that_ignores_sigterm_is_killed_with_its_children(tool):
     body = """
         import subprocess
@@ -482,7 +483,6 @@ def test_without_a_file_there_is_no_tool(tmp_path):
 # --------------------------------------------------------------------------------------------------- in the harness
 
 
-@pytest.mark.slow
 def test_a_run_with_two_workers(tool, photo_folder, capfd):
     localizer = tool("flat(output, shape=(48, 64)); print('hello', file=sys.stderr); say(id=number, map=output)")
     data = f"folder:{photo_folder / 'images'},{photo_folder / 'masks'}"
@@ -494,7 +494,6 @@ def test_a_run_with_two_workers(tool, photo_folder, capfd):
     assert 1 <= len(starts(localizer)) <= 2
 
 
-@pytest.mark.slow
 def test_the_example_in_an_environment_of_its_own(tmp_path, photo_folder, capsys):
     home = tmp_path / "external_tool"
     subprocess.run(["cp", "-r", ROOT / "examples/external_tool", home], check=True)

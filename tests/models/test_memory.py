@@ -88,6 +88,7 @@ def test_costs_grow_with_the_pixels():
     assert cost.in_tiles(100, 20, 40) == 5000 + 100 * 40 * 20 + memory.STITCHING_BYTES * 2000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["catnet-v2", "hifi-net-loc", "mantranet", "mmfusion", "pscc-net", "rru-net", "trufor"]
 )

@@ -303,6 +303,7 @@ def test_wrong_checkpoint_names_first_missing_extra_and_misshapen_tensor(tmp_pat
     assert "1 misshapen, first encoder.conv1.weight: (64, 4, 3, 3) instead of (64, 3, 3, 3)" in message
 
 
+@pytest.mark.slow
 def test_wrong_checkpoint_is_recognised(small):
     encoder_only = {n: v for n, v in small.state_dict().items() if n.startswith("encoder.")}
     assert "the file is HRFormer-Small with the CASIAv2 head" in refusal(network("small", "casia2").state_dict())

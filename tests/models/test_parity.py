@@ -37,9 +37,12 @@ ADAPTERS = Path(__file__).with_name("parity")
 RELATIVE_MARK = 3e-4  # of the official output's standard deviation
 SCALAR_MARK = 1e-4  # absolute, for outputs of one value and constant ones
 
-pytestmark = pytest.mark.skipif(
-    not (ROOT / "fill.py").is_file(), reason=f"needs the recorded outputs in {ROOT}; set PARITY_ROOT"
-)
+pytestmark = [
+    pytest.mark.slow,  # all networks are run
+    pytest.mark.skipif(
+        not (ROOT / "fill.py").is_file(), reason=f"needs the recorded outputs in {ROOT}; set PARITY_ROOT"
+    ),
+]
 
 
 @dataclass(frozen=True)

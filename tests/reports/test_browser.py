@@ -14,6 +14,8 @@ from synthetic_run import SPECS, make_run, outcome
 
 import reports
 
+pytestmark = pytest.mark.slow  # a browser is started
+
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install .[browser]")
 QUICK = reports.Options(formats=("svg",), metrics=("iou",))
 

@@ -6,6 +6,8 @@ from synthetic_run import beside_published
 from reports import page as pages
 from reports.comparison import compare
 
+pytestmark = pytest.mark.slow  # a browser is started
+
 
 @pytest.fixture(scope="module")
 def with_published(tmp_path_factory):

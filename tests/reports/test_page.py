@@ -150,6 +150,7 @@ def test_a_section_may_hold_its_template_and_its_values_are_escaped(run, tmp_pat
     assert "Toy section" in text and "<p>&lt;toy&gt;</p>" in text
 
 
+@pytest.mark.slow
 def test_what_the_audit_says_and_what_a_level_left_unchanged_are_shown(run, tmp_path):
     """Each image of a set counts once, whatever number of localizers saw it."""
     forged = run.cells["image"].isin(["forged_01", "forged_02"]) & (run.cells["test_set"] == "builtin")

@@ -160,6 +160,7 @@ def test_order_of_runs_does_not_matter():
 SLOW = ("heic", "avif", "jpeg2000", "jxl", "webp", "palette", "bilateral", "poisson_gaussian")  # seconds at this size
 
 
+@pytest.mark.slow
 def test_twelve_megapixels():
     rng = np.random.default_rng(0)
     image = ForensicImage(np.repeat(np.repeat(rng.integers(0, 256, (300, 401, 3), np.uint8), 10, 0), 10, 1))

@@ -15,6 +15,8 @@ from models.image import ForensicImage, NotApplicable, encode_jpeg
 from models.memory import Cost, MemoryLimitError, MemoryPolicy
 from models.network import NetworkLocalizer, without_memory
 
+pytestmark = pytest.mark.slow  # all networks are built
+
 NETWORKS = [card.name for card in models.cards() if "deep" in card.groups]
 NATIVE = [name for name in NETWORKS if models.find(name).memory is not None]
 # Networks whose weights are easily mistaken for each other's.

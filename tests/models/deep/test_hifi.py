@@ -90,6 +90,7 @@ def test_localization_weights_see_the_whole_image(narrow, photo):
         localizer.localize(photo(9, 40))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), [(530, 50), (43, 501)])
 def test_tiles_give_the_prediction_of_the_whole(narrow, photo, height, width):
     network = models.build("hifi-net-loc", weights=narrow["hifi-net-loc"]).network

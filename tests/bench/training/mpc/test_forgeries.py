@@ -10,6 +10,8 @@ from bench.data import forge
 from bench.training.mpc import forgeries
 from bench.training.mpc.forgeries import AREA, KINDS, Photos, augmented, cropped, find_photos, forged_photo
 
+pytestmark = pytest.mark.slow  # many forgeries are made
+
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):

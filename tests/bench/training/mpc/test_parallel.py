@@ -24,6 +24,8 @@ from models.mpc.backbone import VARIANTS, Variant
 from models.mpc.losses import pixel_contrast
 from models.mpc.network import MPC
 
+pytestmark = pytest.mark.slow  # networks are trained, by several processes
+
 SCRIPT = Path(__file__).with_name("several_processes.py")
 MICRO = Variant(channels=(8, 16, 32, 64), heads=(1, 2, 4, 8), modules=(1, 1, 1))  # as in the script
 RECIPE = """

@@ -14,6 +14,8 @@ from torch.utils.data import Dataset
 
 from bench.training.mpc.teacher import BLOCK, BLOCKS_PER_SAMPLE, BOUNDS, DistillationDataset, Teacher, statistics
 
+pytestmark = pytest.mark.slow  # a network is fitted
+
 
 def photo(seed, height=200, width=216):
     """A smooth photo with some noise."""

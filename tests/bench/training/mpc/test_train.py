@@ -54,6 +54,8 @@ from models.image import ForensicImage
 from models.mpc.backbone import VARIANTS, HRFormer, Variant
 from models.mpc.network import MPC
 
+pytestmark = pytest.mark.slow  # networks are trained
+
 ROOT = Path(__file__).parents[4]
 # Half the depth of the smallest real one: what takes time here is the number of tensors, not their size.
 MICRO = Variant(channels=(8, 16, 32, 64), heads=(1, 2, 4, 8), modules=(1, 1, 1))

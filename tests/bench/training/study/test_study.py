@@ -26,6 +26,8 @@ from bench.training.study.verdict import HEADLINES, judge
 from models.checkpoint import save_checkpoint
 from models.mpc.network import MPC
 
+pytestmark = pytest.mark.slow  # networks are trained
+
 TINY = """
 title = "Does it matter?"
 claim = "It is said to."
