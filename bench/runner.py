@@ -24,7 +24,7 @@ import numpy as np
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 import models
-from bench import thumbnails
+from bench import heap, thumbnails
 from bench.data import Sample
 from bench.engines import Slot, outcomes
 from bench.evidence import Evidence
@@ -235,6 +235,7 @@ def _needed(plan: Plan) -> list[Path]:
 def measure(job: Job) -> Outcome:
     """Run one job: decode once, perturb once per level, localize with every localizer that lacks the cell."""
     _limit_threads()
+    heap.keep_freed()
     if os.getpid() != job.planner:
         _become_worker()
     device = _own_device(job)
@@ -249,6 +250,7 @@ class _Measuring:
         self.job, self.built = job, built
         self._outcome = Outcome(job.place)
         self._hidden = _private_paths(job)
+        self._sized: set[str] = set()  # localizers whose memory was measured on this image
 
     def outcome(self) -> Outcome:
         job, outcome = self.job, self._outcome
@@ -336,8 +338,10 @@ class _Measuring:
         if isinstance(localizer, BaseException):
             raise localizer
         folder = os.getcwd()
+        first = cell.model not in self._sized
+        self._sized.add(cell.model)
         try:
-            with self._outcome.stage("localize"), _peak_memory(self.job.device) as peak:
+            with self._outcome.stage("localize"), _peak_memory(self.job.device, wanted=first) as peak:
                 start = time.perf_counter()
                 score = localizer.localize(made.image)
                 seconds = time.perf_counter() - start
@@ -482,10 +486,15 @@ _limited = False
 
 
 class _peak_memory:
-    """MB that the block adds to this process at its peak (Linux, else NaN); on cuda, the peak allocated on the GPU."""
+    """MB that the block adds to this process at its peak (Linux, else NaN); on cuda, the peak allocated on the GPU.
 
-    def __init__(self, device):
+    NaN as well where it is not wanted: on a CPU what was freed before is returned first, or the block would use it
+    again and seem to need nothing, and that takes time.
+    """
+
+    def __init__(self, device, wanted: bool):
         self.cuda = str(device).startswith("cuda")
+        self.wanted = wanted
         self.megabytes = float("nan")
 
     def __enter__(self):
@@ -493,7 +502,8 @@ class _peak_memory:
             import torch
 
             torch.cuda.reset_peak_memory_stats()
-        else:
+        elif self.wanted:
+            heap.give_back()
             with contextlib.suppress(OSError):
                 Path("/proc/self/clear_refs").write_text("5")  # restarts the kernel's high-water mark
             self.before = _resident("VmRSS")
@@ -504,7 +514,7 @@ class _peak_memory:
             import torch
 
             self.megabytes = torch.cuda.max_memory_allocated() / 2**20
-        else:
+        elif self.wanted:
             self.megabytes = max(0.0, _resident("VmHWM") - self.before)
 
 

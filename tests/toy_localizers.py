@@ -35,6 +35,19 @@ class Slow(Redness):
         return super().localize(image)
 
 
+class Hungry(Redness):
+    """Redness that needs 80 MB besides."""
+
+    def localize(self, image):
+        blocks = [np.ones(2**19) for _ in range(20)]
+        del blocks
+        return super().localize(image)
+
+
+class AsHungry(Hungry):
+    """The same again, under another name."""
+
+
 class OnlyJpeg(Redness):
     """Redness for JPEG files alone."""
 

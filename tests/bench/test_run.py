@@ -63,6 +63,18 @@ def test_libraries_are_looked_for_before_there_are_threads(folder, monkeypatch):
     assert threads == [threading.main_thread()]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's peak")
+def test_memory_is_measured_once_an_image_whatever_was_freed_before(folder):
+    models = "toy_localizers:Hungry,toy_localizers:AsHungry"
+    assert run(folder, models, "--workers", "1", perturbations="clean;noise:2,4") == 0
+    with Store(folder / "run") as store:
+        cells = store.cells()
+    for model, of_it in cells.groupby("model"):
+        measured = of_it.groupby("image")["peak_mb"].agg(["count", "max"])
+        assert (measured["count"] == 1).all(), model
+        assert measured["max"].between(75, 120).all(), (model, measured)
+
+
 def test_values_are_those_of_the_known_truth(folder):
     assert run(folder, "toy_localizers:Redness", perturbations="jpeg:90") == 0
     # red 230 on at most 119: a probability above one half exactly on the mask, so every score is perfect
