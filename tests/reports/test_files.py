@@ -1,3 +1,4 @@
+import csv
 import dataclasses
 import re
 
@@ -102,19 +103,15 @@ def test_a_dollar_in_a_name_is_a_dollar(tmp_path):
 
 
 def test_summary_csv_round_trip(run, written):
-    table = pd.read_csv(
-        written / "tables" / "summary.csv",
-        keep_default_na=False,
-        na_values=[""],
-        dtype={"level": str},
-        float_precision="round_trip",
-    )
+    with open(written / "tables" / "summary.csv", encoding="utf-8", newline="") as file:
+        table = pd.DataFrame(csv.DictReader(file))  # Python reads numbers to the last digit, pandas 2 does not
     assert list(table.columns) == tables.SUMMARY_COLUMNS
     assert len(table) == len(run.summary)
     for column in ("mean", "low", "high", "n", "n_failed", "rank"):
-        np.testing.assert_array_equal(table[column].to_numpy(float), run.summary[column].to_numpy(float))
+        read = [float(text or "nan") for text in table[column]]
+        np.testing.assert_array_equal(read, run.summary[column].to_numpy(float))
     versions = table.groupby("protocol")["protocol_version"].unique().map(list).to_dict()
-    assert versions == {"native": [1], "polarity-free": [2]}
+    assert versions == {"native": ["1"], "polarity-free": ["2"]}
 
 
 def test_names_with_line_ends_come_back_from_the_tables(tmp_path):
