@@ -20,7 +20,7 @@ from bench.max_t import paired_changes
 from bench.metrics import METRICS
 from bench.metrics.metric import DOWN
 from bench.reference import CELL, KEPT
-from bench.results import OWN_MEAN, WHOLE_SET, from_evidence, is_whole, read_results
+from bench.results import OWN_MEAN, WHOLE_SET, from_evidence, is_whole, read_results, require_versions
 from bench.store import Store
 from bench.usage import UsageError
 
@@ -272,8 +272,10 @@ def _commonest(reasons: pd.Series) -> str:
 def _results(folder: Path, about: Mapping) -> pd.DataFrame:
     """The run's results table, made again from the evidence where it is not the one that the run wrote.
 
-    Raises UsageError for an unfinished run, whose results.csv would be an older run's, and for a damaged one.
+    Raises UsageError for an unfinished run, whose results.csv would be an older run's, for a damaged one, and for one
+    under another version of a protocol.
     """
+    require_versions(folder, about)
     record = about.get("results")
     file = folder / (record or {}).get("file", "results.csv")
     if about.get("finished", True) is None:

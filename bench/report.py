@@ -82,9 +82,22 @@ def _shortest(path: Path, among: Sequence[Path]) -> str:
 
 @contextlib.contextmanager
 def opened(runs: dict[str, Path]) -> Iterator[list[RunData]]:
-    """What a report needs of run folders, by their labels, with the stores open for pictures."""
+    """What a report needs of run folders, by their labels, with the stores open for pictures.
+
+    Raises UsageError for runs under different versions of one protocol: their numbers do not stand side by side.
+    """
     with contextlib.ExitStack() as stack:
-        yield [run_data(folder, label, stack) for label, folder in runs.items()]
+        found = [run_data(folder, label, stack) for label, folder in runs.items()]
+        versions: dict[str, tuple[str, object]] = {}
+        for run in found:
+            for entry in run.about["protocols"]:
+                label, version = versions.setdefault(entry["name"], (run.label, entry.get("version")))
+                if version != entry.get("version"):
+                    raise UsageError(
+                        f"{label} was measured under {entry['name']}@{version}, {run.label} under "
+                        f"{entry['name']}@{entry.get('version')}; run the older one again, or report each on its own"
+                    )
+        yield found
 
 
 def run_data(folder: Path, label: str, stack: contextlib.ExitStack) -> RunData:

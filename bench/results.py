@@ -20,7 +20,7 @@ import pandas as pd
 from bench.evidence import Cell, Evidence
 from bench.files import atomic
 from bench.gallery import Extremes
-from bench.metrics import NotKept, Protocol, SetTotals, find, image_metrics
+from bench.metrics import PROTOCOLS, NotKept, Protocol, SetTotals, find, image_metrics
 from bench.metrics.differences import why
 from bench.perturb import IDENTITY
 from bench.store import Store
@@ -157,8 +157,24 @@ def read(run: str | Path, *, compact: bool = False) -> pd.DataFrame:
     return table.astype(dict.fromkeys(TEXTS, "category")) if compact else table
 
 
+def require_versions(folder: Path, about: Mapping) -> None:
+    """Raise ResultsError where a protocol of a run has another version by now: its numbers are another rule's."""
+    for entry in about.get("protocols", ()):
+        name, version = entry.get("name"), entry.get("version")
+        if name in PROTOCOLS and PROTOCOLS[name].version != version:
+            raise ResultsError(
+                f"{folder} was measured under {name}@{version}, this is {name}@{PROTOCOLS[name].version}; "
+                "run the same `bench run` command again"
+            )
+
+
 def from_evidence(folder: Path, about: Mapping) -> pd.DataFrame:
-    """The table of a run folder, made again from its evidence; nothing is written."""
+    """The table of a run folder, made again from its evidence; nothing is written.
+
+    Raises:
+        ResultsError: it was measured under another version of a protocol.
+    """
+    require_versions(folder, about)
     with Store(folder) as store:
         protocols = [entry["name"] for entry in about["protocols"]]
         tables = [results_table(store.evidence(*g), protocols, about["request"]["seed"]) for g in store.groups()]

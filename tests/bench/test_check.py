@@ -134,6 +134,15 @@ def test_an_unfinished_run_is_refused(tmp_path, check, old, capsys):
     assert capsys.readouterr().err.count("an unfinished run") == 2
 
 
+def test_a_run_under_another_version_of_a_protocol_is_refused(tmp_path, check, old, capsys):
+    run = make_run(tmp_path / "old", old)
+    check(run, "--update")
+    about = {**ABOUT, "protocols": [{"name": "native", "version": 1}]}
+    (tmp_path / "old" / "run.json").write_text(json.dumps(about))
+    assert check(run) == 2 and check(run, "--update") == 2
+    assert capsys.readouterr().err.count("was measured under native@1, this is native@2; run the same") == 2
+
+
 def test_results_that_the_run_did_not_write_are_refused(tmp_path, check, old, capsys):
     run = make_run(tmp_path / "old", old)
     check(run, "--update")

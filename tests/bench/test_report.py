@@ -1,6 +1,7 @@
 """`bench report`: from run folders to files, and what it refuses."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -109,6 +110,22 @@ def test_the_latest_run_is_the_default(run_folder, monkeypatch):
 def test_two_runs_of_one_name_are_refused(run_folder, capsys):
     assert main(["report", str(run_folder), str(run_folder)]) == 2
     assert "mine is given twice" in capsys.readouterr().err
+
+
+def test_a_run_under_an_older_version_of_a_protocol_is_shown_as_such_and_alone(run_folder, capsys):
+    older = run_folder.with_name("older")
+    shutil.copytree(run_folder, older)
+    about = json.loads((older / "run.json").read_text())
+    about["protocols"][0]["version"] = 1
+    (older / "run.json").write_text(json.dumps(about))
+    assert main(["report", str(older)]) == 0
+    summary = pd.read_csv(older / "report" / "tables" / "summary.csv")
+    assert set(summary["protocol_version"]) == {1}
+    assert main(["report", str(older), str(run_folder)]) == 2
+    assert "older was measured under native@1, mine under native@2" in capsys.readouterr().err
+    (older / "results.csv").unlink()
+    assert main(["report", str(older)]) == 2
+    assert "this is native@2; run the same" in capsys.readouterr().err
 
 
 def test_an_unfinished_run_is_shown_from_its_evidence_and_says_so(run_folder):
