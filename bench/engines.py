@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import multiprocessing
 import os
+import signal
 import socket
 import threading
 import time
@@ -16,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import joblib
+from joblib.externals.loky import get_reusable_executor
 
 BACKENDS = ("loky", "threading", "dask", "ray")
 RAY_CHUNK = 64  # jobs per round: joblib's backend for ray cannot stream
@@ -42,8 +45,12 @@ def outcomes(function: Callable, jobs: Iterable, workers: int, backend: str, nee
     if backend in ("loky", "threading"):
         extra = {"inner_max_num_threads": 1, "initializer": _end_with, "initargs": (os.getpid(),)}
         extra = extra if backend == "loky" else {}
-        with joblib.parallel_config(backend=backend, n_jobs=workers, **extra):
-            yield from joblib.Parallel(return_as="generator_unordered", pre_dispatch=f"{2 * workers}")(calls)
+        try:
+            with joblib.parallel_config(backend=backend, n_jobs=workers, **extra):
+                yield from joblib.Parallel(return_as="generator_unordered", pre_dispatch=f"{2 * workers}")(calls)
+        finally:
+            if backend == "loky":
+                _end_workers()
     elif backend == "dask":
         with _dask_client(workers) as client, joblib.parallel_config(backend="dask"):
             answers = client.run(worker_state, [str(path) for path in needed], on_error="return")
@@ -68,6 +75,22 @@ def _end_with(planner: int) -> None:
     if os.getppid() != planner:
         os._exit(1)
     threading.Thread(target=watch, name="planner watcher", daemon=True).start()
+
+
+def _end_workers(seconds: float = 10) -> None:
+    """End loky's processes, by force those that do not end by themselves in this time.
+
+    One that is killed when all work is done may take the lock of the queue with it by which the others are told to end:
+    loky would wait for them for ever, at the planner's own end.
+    """
+    ending = threading.Thread(target=lambda: get_reusable_executor(reuse=True).shutdown(), daemon=True)
+    ending.start()
+    ending.join(seconds)
+    while ending.is_alive():
+        for pid in filter(None, (process.pid for process in multiprocessing.active_children())):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+        ending.join(1)
 
 
 def worker_state(paths: Sequence[str]) -> dict[str, str]:

@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
-from bench.engines import EngineError, Slot, _require, outcomes, worker_state
+from bench.engines import EngineError, Slot, _end_workers, _require, outcomes, worker_state
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -139,6 +140,19 @@ def test_workers_that_do_not_see_a_file_end_the_run_before_its_first_job(tmp_pat
     with pytest.raises(EngineError, match=r"does not find \S*elsewhere\.png: put test sets and checkpoints where"):
         list(outcomes(Path.touch, [started], 1, backend, [Path(__file__), tmp_path / "elsewhere.png"]))
     assert not started.exists()
+
+
+def test_workers_that_do_not_end_are_ended_by_force():
+    """As where one is killed at the end of all work and takes the lock of the others' queue with it."""
+    assert sorted(outcomes(abs, [-1, -2, -3, -4], 2, "loky")) == [1, 2, 3, 4]
+    executor = get_reusable_executor(max_workers=2, timeout=300)
+    workers = {executor.submit(os.getpid).result() for _ in range(8)}
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)
+    _end_workers(seconds=0.5)
+    for worker in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker, 0)
 
 
 def test_ray_is_left_where_it_was_not_found_running():
