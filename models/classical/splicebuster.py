@@ -23,6 +23,7 @@ from scipy.linalg import LinAlgError, cholesky, solve_triangular
 from models import Localizer, register
 from models.classical.blocks import to_pixels
 from models.image import ForensicImage, NotApplicable, ScoreMap
+from models.scaling import scaled_to_unit
 
 LENGTH = 4  # residuals of a co-occurrence
 LEVELS = 3  # after quantisation: -1, 0, 1
@@ -57,6 +58,8 @@ class Splicebuster(Localizer):
     valid_share: of a block's pixels that must not be saturated (.85).
     fit_blocks: the fit uses at most this many blocks, evenly spread (ours: blocks overlap by 15/16, so that few
         say as much as all).
+    scaled: the squared distance, brought to 0..1 by the smallest and the largest of the photo, as TruFor's table 1
+        counts the method at a threshold of .5 (docs/reproductions.md).
 
     Scores: 0 and up; no fixed threshold has a meaning. 0 in saturated blocks and in photos without usable blocks.
 
@@ -74,6 +77,7 @@ class Splicebuster(Localizer):
         restarts: int = 30,
         valid_share: float = 0.85,
         fit_blocks: int = 2_000,
+        scaled: bool = False,
     ):
         if quantiser <= 0 or components < 1 or not 0 < outlier_share < 1 or restarts < 1 or not 0 < valid_share <= 1:
             raise ValueError(
@@ -87,6 +91,7 @@ class Splicebuster(Localizer):
         self.restarts = restarts
         self.valid_share = valid_share
         self.fit_blocks = fit_blocks
+        self.scaled = scaled
 
     def localize(self, image: ForensicImage) -> ScoreMap:
         """Score map of the image's size. Raises NotApplicable for images below 84 pixels a side."""
@@ -101,9 +106,11 @@ class Splicebuster(Localizer):
             sample = sample[:: -(-len(sample) // self.fit_blocks)]
             model = fit(sample, self.outlier_share, self.outlier_nll, self.restarts)
             if model is not None:
-                distance[usable] = np.sqrt(model.squared_distance(points[usable]))
+                squared = model.squared_distance(points[usable])
+                distance[usable] = squared if self.scaled else np.sqrt(squared)
         first = MARGIN + block // 2 - stride // 2
-        return ScoreMap(to_pixels(distance, image.shape, stride, (first, first)), kind="score")
+        score = ScoreMap(to_pixels(distance, image.shape, stride, (first, first)), kind="score")
+        return scaled_to_unit(score) if self.scaled else score
 
 
 def block_size(height: int, width: int) -> int:

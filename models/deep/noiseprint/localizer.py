@@ -16,6 +16,7 @@ from models.deep.noiseprint.digests import SHA256
 from models.deep.noiseprint.network import Noiseprint, extract
 from models.image import ForensicImage, NotApplicable, ScoreMap
 from models.network import NetworkLocalizer, Weights, to_array
+from models.scaling import scaled_to_unit
 
 FOLDER = "noiseprint"
 UNCOMPRESSED = 101
@@ -71,12 +72,15 @@ def jpeg_quality(steps: np.ndarray) -> int:
     ),
 )
 class NoiseprintLocalizer(NetworkLocalizer):
-    """Distance of each window of 64 x 64 pixels from what most windows follow; no threshold has a meaning.
+    """Squared distance of each window of 64 x 64 pixels from what most windows follow; no threshold has a meaning.
 
     weights: a folder with the files `model_qf51.pth` .. `model_qf101.pth` (None: `noiseprint` in the weights folder),
     or one file or state dict that then serves all qualities. Of a folder only the files present are needed, and
     localize() raises WeightsMissing for an image of another quality. A photo without JPEG bytes takes 101; below
     quality 51, for which no network was released, that of 51 is taken.
+
+    scaled: each map is brought to 0..1 by its smallest and largest value, as TruFor's table 1 counts the method at a
+        threshold of .5 (docs/reproductions.md).
 
     localize() raises NotApplicable for an image that is too small, flat or saturated to hold 50 textured windows.
     extras: "quality", of the JPEG file or 101, "network", the quality that the network is for (None: the one given),
@@ -86,6 +90,10 @@ class NoiseprintLocalizer(NetworkLocalizer):
     make_network = Noiseprint
     _folder: Path | None = None  # None where one network serves all qualities
     _quality: int | None = None  # that of the network which is loaded
+
+    def __init__(self, weights: Weights = None, scaled: bool = False, **resources):
+        super().__init__(weights, **resources)
+        self.scaled = scaled
 
     def load(self, weights: Weights) -> tuple[nn.Module, str]:
         if weights is not None and (isinstance(weights, Mapping) or not Path(weights).is_dir()):
@@ -118,7 +126,8 @@ class NoiseprintLocalizer(NetworkLocalizer):
             raise NotApplicable(f"{found.valid.sum()} textured windows, {LEAST_VALID} are needed")
         values = to_pixels(anomaly(found), found, image.shape).astype(np.float32)
         extras = {"quality": _quality_of(image), "network": self._quality, "noiseprint": pattern}
-        return ScoreMap(values, "score", extras=extras)
+        score = ScoreMap(values, "score", extras=extras)
+        return scaled_to_unit(score) if self.scaled else score
 
     def _use(self, quality: int) -> None:
         """Have the network of a quality loaded."""

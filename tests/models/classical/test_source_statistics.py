@@ -107,6 +107,15 @@ def test_splicebuster_map_goes_with_the_port(large, large_forged, recorded):
     assert np.corrcoef(ours.ravel(), recorded["splicebuster_map"].ravel())[0, 1] > 0.95
 
 
+def test_splicebuster_scaled_is_the_squared_distance_within_0_and_1(large, large_forged):
+    image = noisy(large, large_forged, 6, 2)
+    plain, scaled = (models.build("splicebuster", scaled=given).localize(image) for given in (False, True))
+    assert (plain.kind, scaled.kind) == ("score", "probability")
+    assert scaled.values.min() == 0 and scaled.values.max() == 1
+    squared = plain.values[::8, ::8] ** 2  # between the centres of blocks either is interpolated on its own
+    assert np.corrcoef(squared.ravel(), scaled.values[::8, ::8].ravel())[0, 1] > 0.999
+
+
 def test_splicebuster_classes_join_reversals_and_negatives():
     classes = splicebuster.SYMMETRIC.reshape(3, 3, 3, 3)
     assert len(np.unique(classes)) == 25

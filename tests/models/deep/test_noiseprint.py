@@ -149,6 +149,18 @@ def test_localizes_at_the_image_size(small, photo, grey):
     assert score.extras["noiseprint"].shape == (190, 230)
 
 
+def test_scaled_maps_are_the_scores_between_their_extremes(monkeypatch, small, pattern):
+    monkeypatch.setattr(blind, "COMPONENTS", 4)
+    output = torch.from_numpy(pattern[0])[None, None]
+    image = ForensicImage(np.full((*pattern[0].shape, 3), 128, np.uint8))
+    plain, scaled = (models.build("noiseprint", weights=small, scaled=given) for given in (False, True))
+    assert plain.identity() != scaled.identity()
+    score = plain.postprocess(output, image).values
+    found = scaled.postprocess(output, image)
+    assert found.kind == "probability" and score.max() > score.min() + 1
+    np.testing.assert_allclose(found.values, (score - score.min()) / (score.max() - score.min()), atol=1e-6)
+
+
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (99, 200), (100, 100)])
 def test_small_and_flat_images_are_not_applicable(small, photo, height, width):
     localizer = models.build("noiseprint", weights=small)
