@@ -53,9 +53,11 @@ _SEEN_FROM = ((0, 1, 2, 3), (1, 0, 3, 2), (2, 3, 0, 1), (3, 2, 1, 0))
                         "992dade71b8682a617f63e5a92e46292cd34e391f8b46dd050ce4c0f86e7745d"),),
 )  # fmt: skip
 class AdaptiveCfa(Localizer):
-    """Probability of the most likely phase of each block where it is not the picture's own, else 0.
+    """Probability of the most likely phase of each block where it is not the picture's own, else `own`.
 
     block: side of a block in pixels, even.
+    own: score of the blocks on the picture's own phase, 0..1; 0 in the authors' script. With 1, TruFor's table 1 is
+        given again (docs/reproductions.md): such a map says "forged" of what is most surely not.
     """
 
     def __init__(
@@ -63,8 +65,12 @@ class AdaptiveCfa(Localizer):
         weights: str | os.PathLike | Mapping[str, Tensor] | None = None,
         device: str = "cpu",
         block: int = 32,
+        own: float = 0.0,
     ):
+        if not 0 <= own <= 1:
+            raise ValueError(f"adaptive-cfa: own is a score in 0..1, got {own}")
         self.block = block
+        self.own = own
         self._device = compute_device(device)
         checkpoint = read_checkpoint(registered_file(self.card) if weights is None else weights)
         self.network = MosaicNetwork()
@@ -77,12 +83,12 @@ class AdaptiveCfa(Localizer):
         least = 2 * self.block + 2 * _PADDING
         require_size(image, least, least)
         phases = self.phases(image.rgb)
-        own = int(phases.mean((1, 2)).argmax())
-        forged = np.where(phases.argmax(0) == own, 0, phases.max(0))
+        phase = int(phases.mean((1, 2)).argmax())
+        blocks = np.where(phases.argmax(0) == phase, self.own, phases.max(0))
         values = np.zeros(image.shape, np.float32)
-        drawn = np.kron(forged, np.ones((self.block, self.block)))
+        drawn = np.kron(blocks, np.ones((self.block, self.block)))
         values[: drawn.shape[0], : drawn.shape[1]] = drawn
-        return ScoreMap(values, "probability", extras={"phase": own})
+        return ScoreMap(values, "probability", extras={"phase": phase})
 
     def phases(self, rgb: np.ndarray) -> np.ndarray:
         """Probability float32 (4, rows, columns) of each phase for each block, mean of the four views of it.

@@ -96,6 +96,20 @@ def test_blocks_are_drawn_as_the_official_script_draws_them(untrained, monkeypat
     np.testing.assert_allclose(values, expected, atol=1e-6)
 
 
+def test_own_is_the_score_of_blocks_on_the_pictures_phase(untrained, host):
+    untouched = untrained.localize(ForensicImage(host)).values
+    given = AdaptiveCfa(untrained.network.state_dict(), own=1).localize(ForensicImage(host)).values
+    rows, columns = ((n - 8) // 32 * 32 for n in host.shape[:2])
+    phases = untrained.phases(host)
+    ours = np.kron(phases.argmax(0) == phases.mean((1, 2)).argmax(), np.ones((32, 32), bool))
+    assert ours.any() and not ours.all()
+    assert not untouched[:rows, :columns][ours].any() and (given[:rows, :columns][ours] == 1).all()
+    np.testing.assert_array_equal(given[:rows, :columns][~ours], untouched[:rows, :columns][~ours])
+    assert not given[rows:].any() and not given[:, columns:].any()
+    with pytest.raises(ValueError, match=r"own is a score in 0\.\.1, got 2"):
+        AdaptiveCfa(untrained.network.state_dict(), own=2)
+
+
 def test_flat_grey_and_tiny_images(untrained):
     for value in (0, 128, 255):
         score = untrained.localize(ForensicImage(np.full((80, 90, 3), value, np.uint8)))
