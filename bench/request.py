@@ -269,3 +269,7 @@ def _check(each: Requested) -> None:
             known = kind.setting_names()
             hint = suggest(name, known) if known else "it has none"
             raise UsageError(f"{each.label}: {each.name} has no setting {name!r}; {hint}")
+    try:
+        kind.check_settings(dict(each.settings))
+    except models.SettingsError as error:
+        raise UsageError(f"{each.label}: {error}") from error

@@ -46,6 +46,7 @@ def build(
     unknown = set(settings) - set(cls.setting_names())
     if unknown:
         raise SettingsError(f"{name} has no setting {sorted(unknown)}; it has {list(cls.setting_names())}")
+    cls.check_settings(settings)
     if cls.takes("weights"):
         settings["weights"] = weights
     elif weights is not None:

@@ -9,7 +9,7 @@ import importlib.util
 import inspect
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from models.card import ModelCard
@@ -79,6 +79,14 @@ class Localizer(ABC):
         """
         return None
 
+    @classmethod
+    def check_settings(cls, settings: Mapping[str, object]) -> None:
+        """Raises SettingsError where a setting is a switch and the value, "no" for example, is not true or false."""
+        defaults = _parameters(cls)
+        for name, value in settings.items():
+            if isinstance(defaults.get(name), bool) and not isinstance(value, bool):
+                raise SettingsError(f"{cls.card.name}: {name} is true or false, got {value!r}")
+
     def settings(self) -> dict[str, object]:
         """Every setting with its value, as scikit-learn's get_params does."""
         return {name: getattr(self, name) for name in self.setting_names()}
@@ -95,17 +103,17 @@ class Localizer(ABC):
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _parameters(cls: type[Localizer]) -> list[str]:
-    """Names of the constructor's parameters; behind **kwargs also those of the next class's constructor."""
-    names: dict[str, None] = {}
+def _parameters(cls: type[Localizer]) -> dict[str, object]:
+    """The constructor's parameters with their defaults; behind **kwargs also those of the next class's constructor."""
+    names: dict[str, object] = {}
     for base in cls.__mro__[:-1]:
         if "__init__" in vars(base):
             found = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
             named = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
-            names |= {p.name: None for p in found if p.kind in named}
+            names |= {p.name: p.default for p in found if p.kind in named and p.name not in names}
             if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in found):
                 break
-    return list(names)
+    return names
 
 
 def _source_digest(cls: type) -> str:

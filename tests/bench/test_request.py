@@ -95,6 +95,7 @@ def test_weights_go_to_labels_and_to_names():
         ("maps:a/x,maps:b/x", [], "2 localizers would be called 'maps:x'"),
         ("ela?qualty=75", [], "ela has no setting 'qualty'; did you mean 'quality'"),
         ("centre?x=1", [], "centre has no setting 'x'; it has none"),
+        ("noi1?signed=no", [], "noi1: signed is true or false, got 'no'"),
         ("mpc?device=1", [], "has no setting 'device'"),
         ("mine=baselines", [], "baselines is a group"),
         ("baselines?x=1", [], "baselines is a group"),

@@ -127,6 +127,13 @@ def test_identity_covers_the_modules_that_a_localizer_shares_with_others(tmp_pat
     assert {"adq1.py", "blocks.py"} <= names
 
 
+def test_a_switch_takes_true_and_false_alone():
+    assert models.build("noi1", signed=True).signed is True
+    for value in ("no", 1, None):
+        with pytest.raises(models.SettingsError, match=rf"noi1: signed is true or false, got {value!r}"):
+            models.build("noi1", signed=value)
+
+
 def test_a_class_from_elsewhere_does_not_enter_the_registry():
     models.build("toy_localizers:Nan")
     assert not any("toy_localizers" in card.name for card in models.cards())
