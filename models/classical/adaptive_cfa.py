@@ -56,8 +56,8 @@ class AdaptiveCfa(Localizer):
     """Probability of the most likely phase of each block where it is not the picture's own, else `own`.
 
     block: side of a block in pixels, even.
-    own: score of the blocks on the picture's own phase, 0..1; 0 in the authors' script. With 1, TruFor's table 1 is
-        given again (docs/reproductions.md): such a map says "forged" of what is most surely not.
+    own: score of the blocks on the picture's own phase, 0..1; 0 in the authors' script. With 1, its rows in
+        TruFor's table 1 are given again (docs/reproductions.md); such a map calls forged what is most surely not.
     """
 
     def __init__(

@@ -59,7 +59,7 @@ class Splicebuster(Localizer):
     fit_blocks: the fit uses at most this many blocks, evenly spread (ours: blocks overlap by 15/16, so that few
         say as much as all).
     scaled: the squared distance, brought to 0..1 by the smallest and the largest of the photo, as TruFor's table 1
-        counts the method at a threshold of .5 (docs/reproductions.md).
+        seems to count the method at a threshold of .5 (docs/reproductions.md).
 
     Scores: 0 and up; no fixed threshold has a meaning. 0 in saturated blocks and in photos without usable blocks.
 

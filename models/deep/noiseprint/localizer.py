@@ -79,8 +79,8 @@ class NoiseprintLocalizer(NetworkLocalizer):
     localize() raises WeightsMissing for an image of another quality. A photo without JPEG bytes takes 101; below
     quality 51, for which no network was released, that of 51 is taken.
 
-    scaled: each map is brought to 0..1 by its smallest and largest value, as TruFor's table 1 counts the method at a
-        threshold of .5 (docs/reproductions.md).
+    scaled: each map is brought to 0..1 by its smallest and largest value, as TruFor's table 1 seems to count the
+        method at a threshold of .5 (docs/reproductions.md).
 
     localize() raises NotApplicable for an image that is too small, flat or saturated to hold 50 textured windows.
     extras: "quality", of the JPEG file or 101, "network", the quality that the network is for (None: the one given),
